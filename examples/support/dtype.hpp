@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The element types of safetensors files: their names, their sizes, the C++ type of each.
+#pragma once
+
+#include <Eigen/Core>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
+#include <type_traits>
+
+namespace gqa::examples {
+
+enum class DType { boolean, u8, i8, u16, i16, u32, i32, u64, i64, f16, bf16, f32, f64 };
+
+struct DTypeInfo {
+  DType dtype;
+  std::string_view name;  ///< as the safetensors header spells it
+  std::size_t bytes;      ///< of one element
+};
+
+inline constexpr std::array<DTypeInfo, 13> all_dtypes = {{
+    {DType::boolean, "BOOL", 1},
+    {DType::u8, "U8", 1},
+    {DType::i8, "I8", 1},
+    {DType::u16, "U16", 2},
+    {DType::i16, "I16", 2},
+    {DType::u32, "U32", 4},
+    {DType::i32, "I32", 4},
+    {DType::u64, "U64", 8},
+    {DType::i64, "I64", 8},
+    {DType::f16, "F16", 2},
+    {DType::bf16, "BF16", 2},
+    {DType::f32, "F32", 4},
+    {DType::f64, "F64", 8},
+}};
+
+constexpr std::string_view name_of(DType dtype) {
+  return all_dtypes[static_cast<std::size_t>(dtype)].name;
+}
+constexpr std::size_t bytes_of(DType dtype) {
+  return all_dtypes[static_cast<std::size_t>(dtype)].bytes;
+}
+static_assert(name_of(DType::f64) == "F64" && name_of(DType::u32) == "U32",
+              "all_dtypes is listed in the order of DType");
+
+/// The type with this name, if these examples know it.
+constexpr std::optional<DType> dtype_named(std::string_view name) {
+  for (const DTypeInfo& info : all_dtypes) {
+    if (info.name == name) return info.dtype;
+  }
+  return std::nullopt;
+}
+
+namespace detail {
+template <typename T>
+inline constexpr bool is_sixteen_bit_float =
+    std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>;
+}  // namespace detail
+
+/// A C++ type that tensors of a file can have.
+template <typename T>
+concept FileElement = std::same_as<T, bool> || std::same_as<T, float> || std::same_as<T, double> ||
+    detail::is_sixteen_bit_float<T> ||
+    (std::integral<T> && !std::same_as<T, char> && sizeof(T) <= 8);
+
+/// The DType whose elements are T.
+template <FileElement T>
+constexpr DType dtype_of() {
+  if constexpr (std::same_as<T, bool>) {
+    return DType::boolean;
+  } else if constexpr (std::same_as<T, float>) {
+    return DType::f32;
+  } else if constexpr (std::same_as<T, double>) {
+    return DType::f64;
+  } else if constexpr (std::same_as<T, Eigen::half>) {
+    return DType::f16;
+  } else if constexpr (std::same_as<T, Eigen::bfloat16>) {
+    return DType::bf16;
+  } else if constexpr (sizeof(T) == 1) {
+    return std::is_signed_v<T> ? DType::i8 : DType::u8;
+  } else if constexpr (sizeof(T) == 2) {
+    return std::is_signed_v<T> ? DType::i16 : DType::u16;
+  } else if constexpr (sizeof(T) == 4) {
+    return std::is_signed_v<T> ? DType::i32 : DType::u32;
+  } else {
+    return std::is_signed_v<T> ? DType::i64 : DType::u64;
+  }
+}
+
+/// Calls fn(T{}) with the C++ type of `dtype`.
+template <typename Fn>
+decltype(auto) with_type_of(DType dtype, Fn&& fn) {
+  switch (dtype) {
+    case DType::boolean:
+      return fn(bool{});
+    case DType::u8:
+      return fn(std::uint8_t{});
+    case DType::i8:
+      return fn(std::int8_t{});
+    case DType::u16:
+      return fn(std::uint16_t{});
+    case DType::i16:
+      return fn(std::int16_t{});
+    case DType::u32:
+      return fn(std::uint32_t{});
+    case DType::i32:
+      return fn(std::int32_t{});
+    case DType::u64:
+      return fn(std::uint64_t{});
+    case DType::i64:
+      return fn(std::int64_t{});
+    case DType::f16:
+      return fn(Eigen::half{});
+    case DType::bf16:
+      return fn(Eigen::bfloat16{});
+    case DType::f32:
+      return fn(float{});
+    case DType::f64:
+      return fn(double{});
+  }
+  throw std::invalid_argument("not a DType");
+}
+
+}  // namespace gqa::examples
