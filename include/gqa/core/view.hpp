@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// TensorView: [batch, tokens, heads, dim] with strides, from Eigen tensors, maps or raw pointers,
+// never copying. Layouts differ between projects; behind a view they are only other strides.
+#pragma once
+
+#if __has_include(<unsupported/Eigen/CXX11/Tensor>)
+#include <unsupported/Eigen/CXX11/Tensor>
+#else
+#include <unsupported/Eigen/Tensor>
+#endif
+
+#include <array>
+#include <concepts>
+#include <type_traits>
+
+#include "gqa/core/heads.hpp"
+
+namespace gqa {
+
+/// Outer to inner: [batch, tokens, heads, dim].
+struct TensorShape {
+  Index batch = 1;
+  Index tokens = 0;
+  Index heads = 0;
+  Index dim = 0;
+  friend bool operator==(const TensorShape&, const TensorShape&) = default;
+};
+
+/// In elements, between neighbours along each dimension; dim is contiguous.
+struct TensorStrides {
+  Index batch = 0;
+  Index token = 0;
+  Index head = 0;
+};
+
+inline std::string to_string(const TensorShape& shape) {
+  return message("[", shape.batch, ", ", shape.tokens, ", ", shape.heads, ", ", shape.dim, "]");
+}
+
+template <typename T>
+class TensorView {
+ public:
+  using Element = T;
+  using Value = std::remove_const_t<T>;
+
+  constexpr TensorView() = default;
+
+  /// A dense row-major [batch, tokens, heads, dim].
+  TensorView(T* data, const TensorShape& shape)
+      : TensorView(data, shape,
+                   {.batch = shape.tokens * shape.heads * shape.dim,
+                    .token = shape.heads * shape.dim,
+                    .head = shape.dim}) {}
+
+  /// Any strides, for slices of a fused QKV buffer, gaps, or heads before tokens.
+  TensorView(T* data, const TensorShape& shape, const TensorStrides& strides)
+      : data_(data), shape_(shape), strides_(strides) {
+    require(shape.batch >= 0 && shape.tokens >= 0 && shape.heads >= 0 && shape.dim >= 0,
+            "a TensorView has no negative size: ", to_string(shape));
+    require(data != nullptr || shape.batch * shape.tokens * shape.heads * shape.dim == 0,
+            "a TensorView of shape ", to_string(shape), " needs data, got a null pointer");
+  }
+
+  /// A view of const elements from one of mutable elements.
+  operator TensorView<const T>() const  // NOLINT(google-explicit-constructor)
+    requires(!std::is_const_v<T>)
+  {
+    return {data_, shape_, strides_};
+  }
+
+  T* data() const { return data_; }
+  const TensorShape& shape() const { return shape_; }
+  const TensorStrides& strides() const { return strides_; }
+  Index batch() const { return shape_.batch; }
+  Index tokens() const { return shape_.tokens; }
+  Index heads() const { return shape_.heads; }
+  Index dim() const { return shape_.dim; }
+
+  /// The `dim` contiguous elements of one token and head.
+  T* row(Index batch, Index token, Index head) const {
+    GQA_ASSERT(batch >= 0 && batch < shape_.batch && token >= 0 && token < shape_.tokens &&
+               head >= 0 && head < shape_.heads);
+    return data_ + batch * strides_.batch + token * strides_.token + head * strides_.head;
+  }
+
+  /// Tokens [begin, begin + count) of every sequence.
+  TensorView tokens_slice(Index begin, Index count) const {
+    require(begin >= 0 && count >= 0 && begin + count <= shape_.tokens, "tokens [", begin, ", ",
+            begin + count, ") are outside of ", to_string(shape_));
+    return {data_ + begin * strides_.token, {shape_.batch, count, shape_.heads, shape_.dim}, strides_};
+  }
+
+  /// Heads [begin, begin + count), as in a fused QKV projection.
+  TensorView heads_slice(Index begin, Index count) const {
+    require(begin >= 0 && count >= 0 && begin + count <= shape_.heads, "heads [", begin, ", ",
+            begin + count, ") are outside of ", to_string(shape_));
+    return {data_ + begin * strides_.head, {shape_.batch, shape_.tokens, count, shape_.dim}, strides_};
+  }
+
+  /// One sequence, as a batch of 1.
+  TensorView sequence(Index batch) const {
+    require(batch >= 0 && batch < shape_.batch, "sequence ", batch, " is outside of ",
+            to_string(shape_));
+    return {data_ + batch * strides_.batch, {1, shape_.tokens, shape_.heads, shape_.dim}, strides_};
+  }
+
+ private:
+  T* data_ = nullptr;
+  TensorShape shape_;
+  TensorStrides strides_;
+};
+
+namespace detail {
+
+template <typename T>
+inline constexpr bool is_tensor_view = false;
+template <typename T>
+inline constexpr bool is_tensor_view<TensorView<T>> = true;
+
+/// Eigen::Tensor, Eigen::TensorMap: anything with a rank, a layout, sizes and a plain pointer.
+template <typename T>
+concept EigenTensor = requires(T& t) {
+  T::NumDimensions;
+  T::Layout;
+  t.dimension(0);
+  t.data();
+};
+
+template <typename T>
+using ElementOf = std::remove_pointer_t<decltype(std::declval<T&>().data())>;
+
+/// Sizes of a row-major Eigen tensor as [batch, x, y, dim]; rank 3 is one sequence.
+template <typename T>
+std::array<Index, 4> sizes_of(const T& tensor) {
+  static_assert(int(T::Layout) == int(Eigen::RowMajor),
+                "gqa views need a RowMajor tensor: write Eigen::Tensor<T, 4, Eigen::RowMajor>. "
+                "Eigen's default, ColMajor, would read batch as the contiguous dimension");
+  static_assert(T::NumDimensions == 3 || T::NumDimensions == 4,
+                "gqa views take tensors of rank 4, [batch, tokens, heads, dim], or rank 3, "
+                "[tokens, heads, dim] of one sequence");
+  constexpr int offset = T::NumDimensions == 4 ? 1 : 0;
+  return {offset ? Index(tensor.dimension(0)) : 1, Index(tensor.dimension(offset)),
+          Index(tensor.dimension(offset + 1)), Index(tensor.dimension(offset + 2))};
+}
+
+}  // namespace detail
+
+/// A TensorView of a row-major Eigen::Tensor or TensorMap: [batch, tokens, heads, dim], or
+/// [tokens, heads, dim] of one sequence. A view passes through unchanged.
+template <typename T>
+auto view(T&& tensor) {
+  using Plain = std::remove_cvref_t<T>;
+  if constexpr (detail::is_tensor_view<Plain>) {
+    return tensor;
+  } else {
+    static_assert(detail::EigenTensor<Plain>,
+                  "gqa views are made from gqa::TensorView, Eigen::Tensor or Eigen::TensorMap "
+                  "(evaluate an Eigen expression into a tensor first)");
+    const auto n = detail::sizes_of(tensor);
+    return TensorView<detail::ElementOf<T>>(tensor.data(), {n[0], n[1], n[2], n[3]});
+  }
+}
+
+/// The same for tensors with heads before tokens: [batch, heads, tokens, dim], or
+/// [heads, tokens, dim] of one sequence (PyTorch's and ONNX's order). Nothing is moved.
+template <typename T>
+auto heads_first(T&& tensor) {
+  static_assert(detail::EigenTensor<std::remove_cvref_t<T>>,
+                "heads_first takes an Eigen::Tensor or Eigen::TensorMap");
+  const auto n = detail::sizes_of(tensor);
+  return TensorView<detail::ElementOf<T>>(
+      tensor.data(), {.batch = n[0], .tokens = n[2], .heads = n[1], .dim = n[3]},
+      {.batch = n[1] * n[2] * n[3], .token = n[3], .head = n[2] * n[3]});
+}
+
+/// The same for a plain pointer: `shape` is still named [batch, tokens, heads, dim].
+template <typename T>
+TensorView<T> heads_first(T* data, const TensorShape& shape) {
+  return {data, shape,
+          {.batch = shape.tokens * shape.heads * shape.dim,
+           .token = shape.dim,
+           .head = shape.tokens * shape.dim}};
+}
+
+/// The element type of what view(tensor) gives, without const.
+template <typename T>
+using ScalarOf = typename decltype(view(std::declval<T&>()))::Value;
+
+/// A view of the log-sum-exp of each attention row: [batch, num_heads, q_len], natural logarithm.
+template <typename T>
+class LseView {
+ public:
+  constexpr LseView() = default;  ///< empty: not wanted
+  LseView(T* data, Index batch, Index num_heads, Index q_len)
+      : data_(data), batch_(batch), num_heads_(num_heads), q_len_(q_len) {}
+  template <typename I>
+  LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
+      : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
+
+  explicit operator bool() const { return data_ != nullptr; }
+  Index batch() const { return batch_; }
+  Index num_heads() const { return num_heads_; }
+  Index q_len() const { return q_len_; }
+  T& operator()(Index batch, Index head, Index token) const {
+    return data_[(batch * num_heads_ + head) * q_len_ + token];
+  }
+
+ private:
+  T* data_ = nullptr;
+  Index batch_ = 0;
+  Index num_heads_ = 0;
+  Index q_len_ = 0;
+};
+
+}  // namespace gqa

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Between rows (a token's head_dim numbers side by side) and strips (layout/strips.hpp).
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "gqa/core/kv_source.hpp"
+#include "gqa/layout/strips.hpp"
+
+namespace gqa {
+
+/// Rounds to nearest even where To is narrower.
+template <Scalar To, Scalar From>
+constexpr To convert(From x) {
+  if constexpr (std::same_as<To, From>) {
+    return x;
+  } else if constexpr (std::same_as<To, double> || std::same_as<From, double>) {
+    if constexpr (sizeof(To) == 2) {
+      return To(static_cast<float>(x));
+    } else {
+      return static_cast<To>(static_cast<std::conditional_t<sizeof(From) == 2, float, From>>(x));
+    }
+  } else {
+    return static_cast<To>(static_cast<float>(x));
+  }
+}
+
+/// Writes the key row (head_dim numbers) and the value row (value_dim numbers) of token `t` of a
+/// block. Padding is not written.
+template <typename Storage, Scalar T>
+void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, const T* key,
+               const T* value) {
+  constexpr Index p = packing<Storage>;
+  Storage* k = block + layout.key_offset(t, 0);
+  for (Index c = 0; c < layout.head_dim(); ++c) {
+    k[c / p * (strip_width * p) + c % p] = convert<Storage>(key[c]);
+  }
+  for (Index c = 0; c < layout.value_dim(); c += strip_width) {
+    Storage* v = block + layout.value_offset(t, c);
+    const Index width = std::min(strip_width, layout.value_dim() - c);
+    for (Index i = 0; i < width; ++i) v[i * p] = convert<Storage>(value[c + i]);
+  }
+}
+
+/// Reads token `t` of a block back; either pointer may be null.
+template <typename Storage, Scalar T>
+void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key, T* value) {
+  for (Index c = 0; key && c < layout.head_dim(); ++c) {
+    key[c] = convert<T>(block[layout.key_offset(t, c)]);
+  }
+  for (Index c = 0; value && c < layout.value_dim(); ++c) {
+    value[c] = convert<T>(block[layout.value_offset(t, c)]);
+  }
+}
+
+/// Zeroes tokens [begin, end) of a block.
+template <typename Storage>
+void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin, Index end) {
+  if (begin == 0 && end == block_keys) {
+    std::memset(static_cast<void*>(block), 0, static_cast<std::size_t>(layout.block_bytes()));
+    return;
+  }
+  for (Index t = begin; t < end; ++t) {
+    for (Index c = 0; c < layout.padded_head_dim(); ++c) block[layout.key_offset(t, c)] = Storage(0);
+    for (Index c = 0; c < layout.padded_value_dim(); ++c) {
+      block[layout.value_offset(t, c)] = Storage(0);
+    }
+  }
+}
+
+/// Packs a stretch of rows that lies within one block: token i of the run becomes the block's token
+/// run.first % 64 + i.
+template <typename Storage>
+void pack_run(const StripLayout<Storage>& layout, const RowRun<Storage>& run, Storage* block) {
+  for (Index i = 0; i < run.count; ++i) {
+    put_token(layout, block, (run.first + i) % block_keys, run.keys + i * run.key_stride,
+              run.values + i * run.value_stride);
+  }
+}
+
+/// Packs keys [begin, end) of a source of rows into the block at `block`; begin is a multiple of 64
+/// and end - begin <= 64. What the keys don't fill becomes zero.
+template <KvSource Source>
+void pack_block(const Source& source, Index batch, Index kv_head, Index begin, Index end,
+                const StripLayout<typename Source::Storage>& layout,
+                typename Source::Storage* block) {
+  zero_tokens(layout, block, 0, block_keys);
+  source.for_each_run(batch, kv_head, begin, end,
+                      [&](const RowRun<typename Source::Storage>& run) {
+                        pack_run(layout, run, block);
+                      });
+}
+
+/// Copies keys [0, length) of one KV head into rows of T, [length][head_dim] and [length][value_dim],
+/// from a source of either layout. `present[i]` says whether the source still has key i.
+template <KvSource Source, Scalar T>
+void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* values, bool* present) {
+  using Storage = typename Source::Storage;
+  const Index length = source.length(batch);
+  const Index head_dim = source.head_dim();
+  const Index value_dim = source.value_dim();
+  const StripLayout<Storage> layout(head_dim, value_dim);
+  std::fill(present, present + length, false);
+  source.for_each_run(batch, kv_head, 0, length, [&](const auto& run) {
+    for (Index i = 0; i < run.count; ++i) {
+      const Index key = run.first + i;
+      present[key] = true;
+      if constexpr (Source::layout == KvLayout::strips) {
+        const auto* block = reinterpret_cast<const Storage*>(run.blocks) +
+                            i / block_keys * layout.block_elements();
+        get_token(layout, block, i % block_keys, keys + key * head_dim, values + key * value_dim);
+      } else {
+        std::transform(run.keys + i * run.key_stride, run.keys + i * run.key_stride + head_dim,
+                       keys + key * head_dim, convert<T, Storage>);
+        std::transform(run.values + i * run.value_stride,
+                       run.values + i * run.value_stride + value_dim, values + key * value_dim,
+                       convert<T, Storage>);
+      }
+    }
+  });
+}
+
+}  // namespace gqa

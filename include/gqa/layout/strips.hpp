@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// How keys and values lie in memory. A sequence's keys and values of one KV head are kept in blocks
+// of 64 tokens: the block's keys, then its values, so that a head is one sequential stream.
+//
+//   K: [2 strips][ceil(head_dim / p)][32 keys][p]          lanes are keys: no horizontal sums
+//   V: [strips of 32 channels][64 / p][32 channels][p]     lanes are channels
+//
+// p = packing<Storage> elements of one lane lie side by side. The last strip of V is 16 wide where
+// that is enough. Channels that don't exist are zero. Sizes don't depend on the instruction set: 32
+// lanes are two registers of AVX-512, four of AVX2, eight of NEON.
+#pragma once
+
+#include "gqa/simd/ops.hpp"
+
+namespace gqa {
+
+inline constexpr Index block_keys = 64;
+inline constexpr Index strip_width = 32;
+
+constexpr Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr Index ceil_div(Index n, Index d) { return (n + d - 1) / d; }
+
+/// Where everything is in a block of 64 keys and values kept as `Storage`. Offsets and sizes count
+/// elements, unless they say bytes.
+template <typename Storage>
+class StripLayout {
+ public:
+  static constexpr Index p = packing<Storage>;
+
+  StripLayout(Index head_dim, Index value_dim) : head_dim_(head_dim), value_dim_(value_dim) {}
+
+  Index head_dim() const { return head_dim_; }
+  Index value_dim() const { return value_dim_; }
+
+  /// head_dim and value_dim with the padding of zeros.
+  Index padded_head_dim() const { return round_up(head_dim_, p); }
+  Index padded_value_dim() const { return round_up(value_dim_, strip_width / 2); }
+
+  Index value_begin() const { return block_keys * padded_head_dim(); }
+  Index block_elements() const { return value_begin() + block_keys * padded_value_dim(); }
+  Index block_bytes() const { return block_elements() * Index{sizeof(Storage)}; }
+
+  /// Elements between K's two strips.
+  Index key_strip_elements() const { return strip_width * padded_head_dim(); }
+  /// Elements between V's strips.
+  static constexpr Index value_strip_elements() { return strip_width * block_keys; }
+  /// Channels in V's strip `s`, padding included: 32, or 16 in the last one.
+  Index value_strip_width(Index s) const {
+    const Index rest = padded_value_dim() - s * strip_width;
+    return rest < strip_width ? rest : strip_width;
+  }
+
+  /// Offset in the block of a channel of the key of token `t`, 0 <= t < 64.
+  Index key_offset(Index t, Index channel) const {
+    return (t / strip_width) * key_strip_elements() +
+           (channel / p * strip_width + t % strip_width) * p + channel % p;
+  }
+  /// Offset in the block of a channel of the value of token `t`.
+  Index value_offset(Index t, Index channel) const {
+    const Index s = channel / strip_width;
+    return value_begin() + s * value_strip_elements() +
+           (t / p * value_strip_width(s) + channel % strip_width) * p + t % p;
+  }
+
+ private:
+  Index head_dim_;
+  Index value_dim_;
+};
+
+}  // namespace gqa

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Picks the instruction set that this translation unit is compiled for (core/config.hpp).
+#pragma once
+
+#include "gqa/core/config.hpp"
+
+#if defined(GQA_ISA_AVX512)
+#include "gqa/simd/avx512.hpp"
+#elif defined(GQA_ISA_AVX2)
+#include "gqa/simd/avx2.hpp"
+#else
+#include "gqa/simd/generic.hpp"
+#endif
+
+namespace gqa::simd {
+inline namespace GQA_ISA {
+
+/// The registers' name, as explain() and benchmarks print it.
+inline constexpr const char* isa_name =
+#if defined(GQA_ISA_AVX512)
+    "avx512";
+#elif defined(GQA_ISA_AVX2)
+    "avx2";
+#else
+    "generic";
+#endif
+
+/// Vector registers that a tile may count on.
+inline constexpr int registers =
+#if defined(GQA_ISA_AVX512)
+    32;
+#else
+    16;
+#endif
+
+/// 2^x for one number, the same bits as a lane of exp2(Pack).
+template <typename T>
+GQA_INLINE T exp2(T x) {
+  T lanes[Pack<T>::size];
+  exp2(Pack<T>::broadcast(x)).store(lanes);
+  return lanes[0];
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa::simd

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The contract that each instruction set fulfils: a Pack of float or double and the few operations
+// that attention needs of it. Kernels are written against this page only.
+//
+//   Pack<T>                          size lanes of T (float or double)
+//   Pack<T>::load(p), store(p)       any alignment
+//   Pack<T>::broadcast(x), zero()
+//   a + b, a - b, a * b, a / b
+//   fma(a, b, c)                     a * b + c, rounded once where the machine can
+//   max(a, b)                        a > b ? a : b, so a NaN in `a` gives b
+//   any_greater(a, b)                does some lane of `a` exceed b? NaN exceeds nothing
+//   reduce_add(a), reduce_max(a)     one fixed order of lanes
+//   exp2(a)                          2^a within 2 ULP; 0 below -126 (double: -1022), +inf from 128
+//                                    (1024) on, NaN for NaN
+//   widen(p, packs)                  Storage to accumulators, see below
+//
+// Storage is what keys and values are kept in. Of a strip (layout/strips.hpp), `packing<Storage>`
+// consecutive elements belong to one lane: widen(p, packs) reads size lanes and yields packs[0] from
+// the first element of each lane, packs[1] from the second.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+#include "gqa/core/scalar.hpp"
+
+namespace gqa {
+
+/// Elements of one lane that lie side by side in a strip: bfloat16 comes in pairs, for the pair dot
+/// products of VDPBF16PS and BFDOT.
+template <typename Storage>
+inline constexpr int packing = std::same_as<Storage, bfloat16> ? 2 : 1;
+
+namespace simd {
+
+/// 2^f = 1 + f (c0 + f (c1 + …)) on [-0.5, 0.5]: minimax fits, relative error before rounding 2.0e-9
+/// (float) and 4.2e-20 (double).
+template <typename T>
+inline constexpr std::array<T, 1> exp2_coefficients{};
+template <>
+inline constexpr std::array<float, 6> exp2_coefficients<float>{
+    0.6931472028559704f, 0.24022647913498998f,  0.05550332469693873f,
+    0.00961843736641887f, 0.0013398874866602268f, 0.00015353360629290448f};
+template <>
+inline constexpr std::array<double, 12> exp2_coefficients<double>{
+    0.69314718055994530855,   0.24022650695910071507,   0.055504108664821687121,
+    0.0096181291076283295517, 0.0013333558146392689296, 0.00015403530393640735768,
+    0.000015252733854319592,  1.3215486594903681657e-6, 1.0178051941471408125e-7,
+    7.0549744804272475986e-9, 4.45657057689047294e-10,  2.5625418839740308218e-11};
+
+/// Below it, exp2 is 0: no denormal numbers, which some machines multiply slowly.
+template <typename T>
+inline constexpr T exp2_min = std::same_as<T, double> ? T(-1022) : T(-126);
+/// From it on, exp2 is +inf.
+template <typename T>
+inline constexpr T exp2_max = std::same_as<T, double> ? T(1024) : T(128);
+
+inline namespace GQA_ISA {
+
+/// Size lanes of T; one specialisation per instruction set.
+template <typename T>
+struct Pack;
+
+/// The polynomial part of exp2: p(f) = 2^f for f in [-0.5, 0.5].
+template <typename T>
+GQA_INLINE Pack<T> exp2_polynomial(Pack<T> f) {
+  constexpr auto& c = exp2_coefficients<T>;
+  Pack<T> p = Pack<T>::broadcast(c.back());
+  GQA_UNROLL
+  for (int i = static_cast<int>(c.size()) - 2; i >= 0; --i) {
+    p = fma(p, f, Pack<T>::broadcast(c[static_cast<std::size_t>(i)]));
+  }
+  return fma(p, f, Pack<T>::broadcast(T(1)));
+}
+
+}  // namespace GQA_ISA
+}  // namespace simd
+}  // namespace gqa
