@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The gqa authors
+#
+# must_not_compile.sh SNIPPET COMPILER FLAGS...
+# The snippet holds a wrong program, and the right one under #ifdef FIXED. The right one must compile;
+# the wrong one must not, and what the compiler prints must match each of the snippet's lines
+#   // EXPECT: an extended regular expression
+# `// FLAGS:` are added to both, `// FIXED_FLAGS:` to the right one.
+set -euo pipefail
+snippet=$1
+shift
+directive() { sed -nE "s|^// $1: ||p" "$snippet"; }
+
+read -ra flags <<< "$(directive FLAGS)"
+read -ra fixed_flags <<< "$(directive FIXED_FLAGS)"
+
+if ! output=$("$@" -fsyntax-only "${flags[@]}" "${fixed_flags[@]}" -DFIXED "$snippet" 2>&1); then
+  printf 'the right program of %s does not compile:\n%s\n' "$snippet" "$output"
+  exit 1
+fi
+if output=$("$@" -fsyntax-only "${flags[@]}" "$snippet" 2>&1); then
+  echo "$snippet compiles, and must not"
+  exit 1
+fi
+expectations=$(directive EXPECT)
+[[ -n $expectations ]] || { echo "$snippet has no line '// EXPECT: ...'"; exit 1; }
+while IFS= read -r expected; do
+  if ! grep -Eq -- "$expected" <<< "$output"; then
+    printf '%s fails to compile, but not with "%s":\n%s\n' "$snippet" "$expected" "$output"
+    exit 1
+  fi
+done <<< "$expectations"
+grep -E 'error' <<< "$output" | head -n 5

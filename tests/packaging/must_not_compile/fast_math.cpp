@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// -ffast-math implies -ffinite-math-only.
+// FLAGS: -ffast-math
+// FIXED_FLAGS: -fno-finite-math-only
+// EXPECT: gqa needs infinities
+#include <gqa/gqa.hpp>
