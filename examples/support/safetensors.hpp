@@ -197,6 +197,10 @@ class SafeTensors {
   /// nlohmann's DOM keeps the last of two equal keys; a file with both is malformed, so they are
   /// caught on the way. Depth is bounded too: the format nests objects and arrays two deep.
   Json parse(std::string_view text) const {
+    // The parser would take a zero byte for the end, and what follows it for nothing.
+    if (const auto zero = text.find('\0'); zero != std::string_view::npos) {
+      fail_at(file_, length_bytes + zero, "the header isn't valid JSON: a zero byte");
+    }
     std::vector<std::set<std::string>> keys;
     const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
       if (depth > 4) fail_at(file_, length_bytes, "the header's JSON is nested too deeply");
