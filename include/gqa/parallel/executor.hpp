@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Who runs the tasks of a call. The library starts no thread: without an executor everything runs in
+// the caller. Results are the same bits with any executor.
+#pragma once
+
+#include <concepts>
+
+#include "gqa/core/config.hpp"
+
+namespace gqa {
+
+namespace detail {
+struct AnyTask {
+  void operator()(Index, Index) const noexcept {}
+};
+}  // namespace detail
+
+/// `concurrency()` is the largest number of tasks that run at once; `run(n, fn)` calls
+/// fn(task, worker) once for each task in [0, n), in any order, and returns when all are done;
+/// worker is in [0, concurrency()) and no two tasks run at once under the same number. fn doesn't
+/// throw. The caller takes part, and waits only for tasks that have begun, so that nested calls and
+/// busy pools can't deadlock.
+template <typename E>
+concept Executor = requires(E& executor, Index n, detail::AnyTask task) {
+  { executor.concurrency() } -> std::convertible_to<Index>;
+  executor.run(n, task);
+};
+
+/// Everything in the caller, in order.
+struct Serial {
+  static constexpr Index concurrency() { return 1; }
+  template <typename F>
+  void run(Index n, F&& fn) const {
+    for (Index task = 0; task < n; ++task) fn(task, Index{0});
+  }
+};
+static_assert(Executor<const Serial>);
+
+}  // namespace gqa

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Rules: masks and score rules put together with &, as in
+//
+//   Causal{} & SlidingWindow::from_hf(1024) & KeepFirst{4} & SoftCap{50.0f}
+//
+// Masks hide what any of them hides; KeepFirst makes its exception to windows only.
+#pragma once
+
+#include <tuple>
+
+#include "gqa/score/rule.hpp"
+
+namespace gqa {
+
+namespace detail {
+
+template <typename P>
+concept HasScale = std::same_as<P, Scale>;
+template <typename P>
+concept HasSink = requires(const P& part) { part.sink(Index{}); };
+template <typename P>
+concept HasCheck = requires(const P& part, const AttentionShape& shape) { part.check(shape); };
+
+enum class MaskKind { none, plain, window, exception };
+
+template <typename P>
+constexpr MaskKind mask_kind() {
+  if constexpr (!Mask<P>) {
+    return MaskKind::none;
+  } else if constexpr (requires { P::is_window; }) {
+    return MaskKind::window;
+  } else if constexpr (requires { P::is_exception; }) {
+    return MaskKind::exception;
+  } else {
+    return MaskKind::plain;
+  }
+}
+
+template <typename P>
+constexpr bool is_per_head() {
+  if constexpr (requires { P::per_head; }) {
+    return P::per_head;
+  } else {
+    return false;
+  }
+}
+
+template <typename P>
+constexpr ScoreStage stage_of() {
+  if constexpr (requires { P::stage; }) {
+    return P::stage;
+  } else {
+    return ScoreStage::biased;
+  }
+}
+
+}  // namespace detail
+
+/// Something that & accepts: a Mask, a ScoreRule, Scale or SinkLogits.
+template <typename P>
+concept RulePart = Mask<P> || ScoreRule<P> || detail::HasScale<P> || detail::HasSink<P>;
+
+/// Several parts as one; itself a Mask. A part may be mask and score rule at once.
+template <RulePart... Parts>
+class Rules {
+ public:
+  explicit Rules(std::tuple<Parts...> parts) : parts_(std::move(parts)) {}
+
+  static constexpr bool has_scores = (ScoreRule<Parts> || ...);
+  static constexpr bool has_sinks = (detail::HasSink<Parts> || ...);
+  static constexpr bool per_head = (detail::is_per_head<Parts>() || ...);
+  static_assert((int{detail::HasScale<Parts>} + ... + 0) <= 1, "Rules: more than one Scale");
+  static_assert((int{detail::HasSink<Parts>} + ... + 0) <= 1, "Rules: more than one SinkLogits");
+
+  /// Throws std::invalid_argument if a part doesn't fit the call.
+  void check(const AttentionShape& shape) const {
+    each([&](const auto& part) {
+      if constexpr (detail::HasCheck<std::remove_cvref_t<decltype(part)>>) part.check(shape);
+    });
+  }
+
+  bool visible(const Where& where) const {
+    bool windows = true, exception = false, rest = true;
+    each([&]<typename P>(const P& part) {
+      constexpr auto kind = detail::mask_kind<P>();
+      if constexpr (kind == detail::MaskKind::plain) rest = rest && part.visible(where);
+      if constexpr (kind == detail::MaskKind::window) windows = windows && part.visible(where);
+      if constexpr (kind == detail::MaskKind::exception) {
+        exception = exception || part.visible(where);
+      }
+    });
+    return rest && (windows || exception);
+  }
+
+  Coverage tile(const Tile& tile) const {
+    Coverage windows = Coverage::full, exception = Coverage::skip, rest = Coverage::full;
+    each([&]<typename P>(const P& part) {
+      constexpr auto kind = detail::mask_kind<P>();
+      if constexpr (kind == detail::MaskKind::plain) rest = both(rest, part.tile(tile));
+      if constexpr (kind == detail::MaskKind::window) windows = both(windows, part.tile(tile));
+      if constexpr (kind == detail::MaskKind::exception) {
+        exception = either(exception, part.tile(tile));
+      }
+    });
+    return both(rest, either(windows, exception));
+  }
+
+  /// The factor of q·k.
+  double scale(Index head_dim) const {
+    double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
+    each([&]<typename P>(const P& part) {
+      if constexpr (detail::HasScale<P>) scale = part.scale;
+    });
+    return scale;
+  }
+
+  /// The score rules of one stage applied to a scaled score.
+  template <ScoreStage Stage, typename T>
+  T score_stage(T x, const Where& where) const {
+    each([&]<typename P>(const P& part) {
+      if constexpr (ScoreRule<P>) {
+        if constexpr (detail::stage_of<P>() == Stage) x = part.score(x, where);
+      }
+    });
+    return x;
+  }
+
+  /// All score rules, in the order of their stages, applied to a scaled score.
+  template <typename T>
+  T score(T x, const Where& where) const {
+    return score_stage<ScoreStage::biased>(score_stage<ScoreStage::capped>(x, where), where);
+  }
+
+  /// The sink logit of a head; -inf, which takes no part, without SinkLogits.
+  float sink([[maybe_unused]] Index head) const {
+    float sink = -std::numeric_limits<float>::infinity();
+    each([&]<typename P>(const P& part) {
+      if constexpr (detail::HasSink<P>) sink = part.sink(head);
+    });
+    return sink;
+  }
+
+  const std::tuple<Parts...>& parts() const { return parts_; }
+
+ private:
+  template <typename F>
+  void each(F f) const {
+    std::apply([&](const auto&... part) { (f(part), ...); }, parts_);
+  }
+
+  std::tuple<Parts...> parts_;
+};
+
+namespace detail {
+template <typename T>
+inline constexpr bool is_rules = false;
+template <typename... P>
+inline constexpr bool is_rules<Rules<P...>> = true;
+
+template <typename T>
+auto parts_of(T part) {
+  if constexpr (is_rules<T>) {
+    return part.parts();
+  } else {
+    return std::tuple<T>(std::move(part));
+  }
+}
+template <typename... Parts>
+auto make_rules(std::tuple<Parts...> parts) {
+  return Rules<Parts...>(std::move(parts));
+}
+}  // namespace detail
+
+/// A single part or Rules.
+template <typename T>
+concept RulesOrPart = detail::is_rules<T> || RulePart<T>;
+
+/// A part by itself as Rules; Rules as they are.
+template <RulesOrPart T>
+auto as_rules(T part) {
+  return detail::make_rules(detail::parts_of(std::move(part)));
+}
+
+template <RulesOrPart A, RulesOrPart B>
+auto operator&(A a, B b) {
+  return detail::make_rules(
+      std::tuple_cat(detail::parts_of(std::move(a)), detail::parts_of(std::move(b))));
+}
+
+static_assert(Mask<decltype(Causal{} & SlidingWindow{} & SoftCap{})>);
+
+}  // namespace gqa
