@@ -97,17 +97,17 @@ class Case:
 
 
 def alibi_slopes(num_heads: int) -> torch.Tensor:
-    """get_slopes of the ALiBi paper's code (Press et al. 2022, arXiv 2108.12409)."""
+    """get_slopes of the ALiBi paper's code (Press et al. 2022, arXiv 2108.12409), in float32."""
 
     def power_of_2(n):
         start = 2 ** (-(2 ** -(math.log2(n) - 3)))
         return [start * start**i for i in range(n)]
 
     if math.log2(num_heads).is_integer():
-        return torch.tensor(power_of_2(num_heads), dtype=torch.float64)
+        return torch.tensor(power_of_2(num_heads), dtype=torch.float32).double()
     closest = 2 ** math.floor(math.log2(num_heads))
     more = alibi_slopes(2 * closest).tolist()[0::2][: num_heads - closest]
-    return torch.tensor(power_of_2(closest) + more, dtype=torch.float64)
+    return torch.tensor(power_of_2(closest) + more, dtype=torch.float32).double()
 
 
 def t5_bias(rule: dict, table: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,8 @@
 # Copyright (c) 2026 The gqa authors
 """Writes golden.safetensors and golden_cases.json: what PyTorch computes for what ONNX lacks.
 
-    python3 -m venv venv && venv/bin/pip install -r requirements.txt && venv/bin/python make_golden.py
+    python3 -m venv venv && venv/bin/pip install -r requirements.txt
+    venv/bin/python make_golden.py
 
 Inputs are float32, results float64 (computed in float64 from exactly those inputs), so that they
 can hold a double kernel to 1e-12. The same versions write the same bytes. The tests need neither
