@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Root-mean-square norm (Zhang, Sennrich 2019, arXiv 1910.07467), which QK-norm applies to each
+// head of queries and keys before they are rotated, and Llama-like models apply between layers:
+//
+//   y = x / sqrt(mean(x²) + eps) * weight
+#pragma once
+
+#include <cmath>
+#include <span>
+
+#include "gqa/core/scalar.hpp"
+#include "gqa/ops/rows.hpp"
+
+namespace gqa {
+
+namespace detail {
+inline namespace GQA_ISA {
+
+/// The sum of squares in double, in 8 lanes so that it vectorises without reordering by the
+/// compiler.
+template <typename T>
+double sum_of_squares(const T* x, Index n) {
+  constexpr Index lanes = 8;
+  double sums[lanes] = {};
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (Index lane = 0; lane < lanes; ++lane) {
+      const auto value = static_cast<double>(static_cast<AccumulatorOf<T>>(x[i + lane]));
+      sums[lane] += value * value;
+    }
+  }
+  for (; i < n; ++i) {
+    const auto value = static_cast<double>(static_cast<AccumulatorOf<T>>(x[i]));
+    sums[i % lanes] += value * value;
+  }
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+/// One row; y may be x.
+template <typename T, typename Weight>
+void normalise_row(const T* x, const Weight* weight, T* y, Index n, double eps) {
+  using Real = AccumulatorOf<T>;
+  const double mean = sum_of_squares(x, n) / static_cast<double>(n);
+  const auto scale = static_cast<Real>(1.0 / std::sqrt(mean + eps));
+  if (weight == nullptr) {
+    for (Index i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<Real>(x[i]) * scale);
+  } else {
+    for (Index i = 0; i < n; ++i) {
+      y[i] = static_cast<T>(static_cast<Real>(x[i]) * scale * static_cast<Real>(weight[i]));
+    }
+  }
+}
+
+}  // namespace GQA_ISA
+}  // namespace detail
+
+inline namespace GQA_ISA {
+
+/// Normalises each row of x into y of the same shape, which may be x itself: rows of a matrix, of
+/// hidden states [batch, tokens, width] (see rows_of), or of each head of [batch, tokens, heads,
+/// dim]. weight has as many elements as a row, or none for all 1. Gemma's checkpoints store weight
+/// - 1: add 1 to theirs. To normalise over several last dimensions, view them as one: a TensorView
+/// of
+/// {.tokens = outer, .heads = 1, .dim = inner}.
+/// Sums are kept in double. Allocates nothing. Throws std::invalid_argument.
+template <typename X, typename Weight, typename Y>
+void rms_norm(const X& x, std::span<Weight> weight, Y&& y, double eps = 1e-5) {
+  const auto from = rows_of(x);
+  const auto to = rows_of(y);
+  using T = typename decltype(to)::Element;
+  static_assert(std::same_as<typename decltype(from)::Value, T>,
+                "rms_norm: y must be mutable and of x's scalar type");
+  require(from.shape() == to.shape(), "rms_norm: x has shape ", to_string(from.shape()), ", y ",
+          to_string(to.shape()));
+  require(weight.empty() || std::ssize(weight) == from.dim(), "rms_norm: the weight has ",
+          weight.size(), " elements, rows have ", from.dim());
+  for (Index b = 0; b < from.batch(); ++b) {
+    for (Index t = 0; t < from.tokens(); ++t) {
+      for (Index h = 0; h < from.heads(); ++h) {
+        detail::normalise_row(from.row(b, t, h), weight.data(), to.row(b, t, h), from.dim(), eps);
+      }
+    }
+  }
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa
