@@ -26,6 +26,22 @@ template <typename... T>
 using AccumulatorOf =
     std::conditional_t<(std::same_as<std::remove_cv_t<T>, double> || ...), double, float>;
 
+/// Rounds to nearest even where To is narrower.
+template <Scalar To, Scalar From>
+constexpr To convert(From x) {
+  if constexpr (std::same_as<To, From>) {
+    return x;
+  } else if constexpr (std::same_as<To, double> || std::same_as<From, double>) {
+    if constexpr (sizeof(To) == 2) {
+      return To(static_cast<float>(x));
+    } else {
+      return static_cast<To>(static_cast<std::conditional_t<sizeof(From) == 2, float, From>>(x));
+    }
+  } else {
+    return static_cast<To>(static_cast<float>(x));
+  }
+}
+
 /// The name that explain(), benchmarks and messages use.
 template <Scalar T>
 constexpr const char* scalar_name() {

@@ -12,22 +12,6 @@
 
 namespace gqa {
 
-/// Rounds to nearest even where To is narrower.
-template <Scalar To, Scalar From>
-constexpr To convert(From x) {
-  if constexpr (std::same_as<To, From>) {
-    return x;
-  } else if constexpr (std::same_as<To, double> || std::same_as<From, double>) {
-    if constexpr (sizeof(To) == 2) {
-      return To(static_cast<float>(x));
-    } else {
-      return static_cast<To>(static_cast<std::conditional_t<sizeof(From) == 2, float, From>>(x));
-    }
-  } else {
-    return static_cast<To>(static_cast<float>(x));
-  }
-}
-
 /// Writes the key row (head_dim numbers) and the value row (value_dim numbers) of token `t` of a
 /// block. Padding is not written.
 template <typename Storage, Scalar T>

@@ -2,6 +2,9 @@
 // Copyright (c) 2026 The gqa authors
 //
 // simd/ops.hpp for AVX-512 (F, DQ, BW, VL): 16 floats or 8 doubles.
+//
+// Some operations are written in their maskz form with all lanes chosen: for the plain one gcc 12
+// warns of its own header (bug 105593). The instructions are the same.
 #pragma once
 
 #include <immintrin.h>
@@ -26,12 +29,22 @@ struct Pack<float> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {_mm512_mul_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm512_div_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_max_ps(a.v, b.v)}; }
+  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_maskz_max_ps(0xffff, a.v, b.v)}; }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0;
   }
-  friend GQA_INLINE float reduce_add(Pack a) { return _mm512_reduce_add_ps(a.v); }
-  friend GQA_INLINE float reduce_max(Pack a) { return _mm512_reduce_max_ps(a.v); }
+  friend GQA_INLINE float reduce_add(Pack a) {
+    const __m256 w = _mm256_add_ps(low(a), high(a));
+    const __m128 x = _mm_add_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1));
+    const __m128 y = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+  }
+  friend GQA_INLINE float reduce_max(Pack a) {
+    const __m256 w = _mm256_max_ps(low(a), high(a));
+    const __m128 x = _mm_max_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1));
+    const __m128 y = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+  }
   friend GQA_INLINE Pack exp2(Pack x) {
     // x - f is an integer; vreduceps gives f = 0 for infinities, and vscalefps the right limits.
     const Pack f{_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT)};
@@ -40,6 +53,10 @@ struct Pack<float> {
         _mm512_cmp_ps_mask(x.v, _mm512_set1_ps(exp2_min<float>), _CMP_NLT_UQ);
     return {_mm512_maskz_scalef_ps(normal, exp2_polynomial(f).v, _mm512_sub_ps(x.v, f.v))};
   }
+
+ private:
+  static GQA_INLINE __m256 low(Pack a) { return _mm512_maskz_extractf32x8_ps(0xff, a.v, 0); }
+  static GQA_INLINE __m256 high(Pack a) { return _mm512_maskz_extractf32x8_ps(0xff, a.v, 1); }
 };
 
 template <>
@@ -57,18 +74,30 @@ struct Pack<double> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {_mm512_mul_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm512_div_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_max_pd(a.v, b.v)}; }
+  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_maskz_max_pd(0xff, a.v, b.v)}; }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ) != 0;
   }
-  friend GQA_INLINE double reduce_add(Pack a) { return _mm512_reduce_add_pd(a.v); }
-  friend GQA_INLINE double reduce_max(Pack a) { return _mm512_reduce_max_pd(a.v); }
+  friend GQA_INLINE double reduce_add(Pack a) {
+    const __m256d w = _mm256_add_pd(low(a), high(a));
+    const __m128d x = _mm_add_pd(_mm256_castpd256_pd128(w), _mm256_extractf128_pd(w, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)));
+  }
+  friend GQA_INLINE double reduce_max(Pack a) {
+    const __m256d w = _mm256_max_pd(low(a), high(a));
+    const __m128d x = _mm_max_pd(_mm256_castpd256_pd128(w), _mm256_extractf128_pd(w, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(x, _mm_unpackhi_pd(x, x)));
+  }
   friend GQA_INLINE Pack exp2(Pack x) {
     const Pack f{_mm512_reduce_pd(x.v, _MM_FROUND_TO_NEAREST_INT)};
     const __mmask8 normal =
         _mm512_cmp_pd_mask(x.v, _mm512_set1_pd(exp2_min<double>), _CMP_NLT_UQ);
     return {_mm512_maskz_scalef_pd(normal, exp2_polynomial(f).v, _mm512_sub_pd(x.v, f.v))};
   }
+
+ private:
+  static GQA_INLINE __m256d low(Pack a) { return _mm512_maskz_extractf64x4_pd(0xf, a.v, 0); }
+  static GQA_INLINE __m256d high(Pack a) { return _mm512_maskz_extractf64x4_pd(0xf, a.v, 1); }
 };
 
 GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack<float>::load(p); }
@@ -76,13 +105,14 @@ GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
 }
 GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
-  packs[0] = {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  packs[0] = {_mm512_maskz_cvtph_ps(0xffff,
+                                    _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   // A bfloat16 is the upper half of a float: the even element of a pair is shifted up, the odd one
   // is in place already.
   const __m512i pairs = _mm512_loadu_si512(p);
-  packs[0] = {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
+  packs[0] = {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, pairs, 16))};
   packs[1] = {_mm512_castsi512_ps(
       _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// gqa: grouped-query attention on Eigen tensors for CPUs. This page is the table of contents; begin
+// with kernel/reference.hpp, which says what attention is here, and kernel/attend.hpp, the front door.
+#pragma once
+
+// The vocabulary.
+#include "gqa/core/config.hpp"     // GQA_ISA, alignment
+#include "gqa/core/heads.hpp"      // Heads, Mha, Gqa, Mqa
+#include "gqa/core/kv_source.hpp"  // KvSource: bring your own cache
+#include "gqa/core/scalar.hpp"     // float, double, bfloat16, half
+#include "gqa/core/view.hpp"       // TensorView, heads_first
+#include "gqa/core/workspace.hpp"  // Workspace
+#include "gqa/version.hpp"
+
+// What a score means: Causal{} & SlidingWindow::from_hf(1024) & SoftCap{50.0f}.
+#include "gqa/score/mask.hpp"
+#include "gqa/score/rule.hpp"
+#include "gqa/score/rules.hpp"
+
+// Who runs the tasks. (parallel/openmp.hpp is for programs that use OpenMP.)
+#include "gqa/parallel/eigen_pool.hpp"
+#include "gqa/parallel/executor.hpp"
+
+// Row maths around attention.
+#include "gqa/ops/rms_norm.hpp"
+#include "gqa/ops/rope.hpp"
+#include "gqa/ops/softmax_state.hpp"
+
+// Attention.
+#include "gqa/kernel/attend.hpp"
+#include "gqa/kernel/reference.hpp"
+#include "gqa/kernel/rows_kv.hpp"
+
+// Keys and values that stay.
+#include "gqa/cache/contiguous.hpp"

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// One call of attend() or reference(): its arguments as views, checked against one another. Everything
+// behind the front doors relies on these checks.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include "gqa/core/kv_source.hpp"
+#include "gqa/core/view.hpp"
+#include "gqa/core/workspace.hpp"
+#include "gqa/score/rules.hpp"
+
+namespace gqa {
+
+/// What a call may add to q, keys, values, out and rules. T is float; double for double queries.
+template <typename T>
+struct AttendOptions {
+  /// Receives the natural logarithm of each row's sum of e^score (scaled, capped, biased, sink logit
+  /// included), [batch, num_heads, q_len]; -inf for a row that sees no key.
+  LseView<T> lse = {};
+  /// Queries per sequence, [batch], where they differ; each at most q's q_len. The rows behind them
+  /// are given out = 0 and lse = -inf.
+  std::span<const Index> q_lens = {};
+  /// Positions of the queries, [batch, q_len]. Default: the sequence's last ones, query i at
+  /// length - q_len + i, which may be negative.
+  std::span<const Index> positions = {};
+  /// Scratch that calls share. Without one, a call allocates its own.
+  Workspace* workspace = nullptr;
+};
+
+namespace detail {
+
+template <Scalar Query, Scalar Out, KvSource SourceT, typename RulesT>
+struct Call {
+  using Source = SourceT;
+  using T = AccumulatorOf<Query>;
+  using Storage = typename Source::Storage;
+  using Rules = RulesT;
+  static_assert(std::same_as<AccumulatorOf<Query>, AccumulatorOf<Storage>> &&
+                    std::same_as<AccumulatorOf<Query>, AccumulatorOf<Out>>,
+                "gqa: queries, keys and outputs are all double, or none is: sums are kept in double "
+                "for double and in float for float, bfloat16 and half");
+
+  TensorView<const Query> q;
+  const Source& source;
+  TensorView<Out> out;
+  const RulesT& rules;
+  const AttendOptions<T>& options;
+  AttentionShape shape;
+
+  /// The same call over other keys and values.
+  template <KvSource Other>
+  Call<Query, Out, Other, RulesT> with_source(const Other& other) const {
+    return {q, other, out, rules, options, shape};
+  }
+
+  Index q_len(Index b) const {
+    return options.q_lens.empty() ? q.tokens() : options.q_lens[static_cast<std::size_t>(b)];
+  }
+  Index q_pos(Index b, Index i) const {
+    return options.positions.empty()
+               ? first_position(source, b) + source.length(b) - q_len(b) + i
+               : options.positions[static_cast<std::size_t>(b * q.tokens() + i)];
+  }
+  /// Query rows that read one KV head.
+  Index rows(Index b) const { return q_len(b) * shape.group(); }
+};
+
+/// Throws std::invalid_argument, prefixed with the caller's name, for arguments that contradict.
+template <Scalar Query, Scalar Out, KvSource Source, typename RulesT>
+auto make_call(const char* who, TensorView<const Query> q, const Source& source,
+               TensorView<Out> out, const RulesT& rules,
+               const AttendOptions<AccumulatorOf<Query>>& options) {
+  const auto same = [who](Index a, const char* a_name, Index b, const char* b_name) {
+    require(a == b, who, ": ", a_name, " is ", a, ", but ", b_name, " is ", b);
+  };
+  const Index batch = q.batch();
+  same(source.batch(), "the keys' batch", batch, "the queries'");
+  same(source.head_dim(), "the keys' head_dim", q.dim(), "the queries'");
+  require(q.heads() > 0 && source.num_kv_heads() > 0, who, ": num_heads ", q.heads(),
+          " and num_kv_heads ", source.num_kv_heads(), " must be positive");
+  require(q.heads() % source.num_kv_heads() == 0, who, ": num_kv_heads ", source.num_kv_heads(),
+          " does not divide num_heads ", q.heads());
+  require(q.dim() > 0 && source.value_dim() > 0, who, ": head_dim ", q.dim(), " and value_dim ",
+          source.value_dim(), " must be positive");
+  const TensorShape expected{batch, q.tokens(), q.heads(), source.value_dim()};
+  require(out.shape() == expected, who, ": out is ", to_string(out.shape()), ", expected ",
+          to_string(expected));
+  if (options.lse) {
+    same(options.lse.batch(), "lse's batch", batch, "the queries'");
+    same(options.lse.num_heads(), "lse's num_heads", q.heads(), "the queries'");
+    same(options.lse.q_len(), "lse's q_len", q.tokens(), "the queries'");
+  }
+  if (!options.q_lens.empty()) {
+    same(std::ssize(options.q_lens), "the number of q_lens", batch, "the batch");
+    for (const Index n : options.q_lens) {
+      require(n >= 0 && n <= q.tokens(), who, ": a q_len of ", n, " is outside of [0, ", q.tokens(),
+              "]");
+    }
+  }
+  if (!options.positions.empty()) {
+    same(std::ssize(options.positions), "the number of positions", batch * q.tokens(),
+         "batch * q_len");
+  }
+  AttentionShape shape{.batch = batch,
+                       .q_len = q.tokens(),
+                       .num_heads = q.heads(),
+                       .num_kv_heads = source.num_kv_heads(),
+                       .head_dim = q.dim(),
+                       .value_dim = source.value_dim()};
+  for (Index b = 0; b < batch; ++b) shape.kv_len = std::max(shape.kv_len, Index{source.length(b)});
+  rules.check(shape);
+  return Call<Query, Out, Source, RulesT>{q, source, out, rules, options, shape};
+}
+
+}  // namespace detail
+}  // namespace gqa

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Few query rows and many keys: each split of the keys is a task of its own (Flash-Decoding), so that
+// even one sequence of one KV head feeds all workers. The splits' states are merged in key order,
+// which gives the bits of prefill.hpp.
+#pragma once
+
+#include "gqa/kernel/prefill.hpp"
+
+namespace gqa::detail {
+inline namespace GQA_ISA {
+
+template <typename Call, typename ExecutorT>
+void attend_splits(const Call& call, const AttendPlan& plan,
+                   const StripLayout<typename Call::Storage>& layout, const Scratch<Call>& scratch,
+                   ExecutorT& executor) {
+  using T = typename Call::T;
+  const auto parts = [&](Index b) { return sequence_parts(call, true, b); };
+  const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
+  const Index out_row = layout.padded_value_dim();
+  const auto row_block = [&](const Task& task, const auto& worker) {
+    const Index begin = task.row_block * max_block_rows;
+    return RowBlock<Call>(call, layout, worker.rows, task.batch, task.kv_head, begin,
+                          std::min(max_block_rows, call.rows(task.batch) - begin));
+  };
+
+  executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
+    const Index b = list.sequence_of(number);
+    const Task task = list(number, b, parts(b));
+    const auto worker = scratch.worker(worker_index);
+    RowBlock<Call> rows = row_block(task, worker);
+    rows.reset(scratch.states + number * plan.block_rows, scratch.out + number * scratch.out_elements());
+    const Index begin = task.split * split_keys;
+    const Index end = std::min(call.source.length(b), begin + split_keys);
+    if (begin < end && !rows.skips(begin, end)) walk(call, layout, rows, begin, end, worker.packed);
+  });
+
+  // One task per row block, numbered by its first split; the others return at once.
+  executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
+    const Index b = list.sequence_of(number);
+    const Task task = list(number, b, parts(b));
+    if (task.split != 0) return;
+    const RowBlock<Call> rows = row_block(task, scratch.worker(worker_index));
+    SoftmaxState<T>* total = scratch.states + number * plan.block_rows;
+    T* total_out = scratch.out + number * scratch.out_elements();
+    for (Index split = 1; split < parts(b).splits; ++split) {
+      const SoftmaxState<T>* states = total + split * plan.block_rows;
+      const T* out = total_out + split * scratch.out_elements();
+      for (Index r = 0; r < rows.rows(); ++r) {
+        merge(total[r], total_out + r * out_row, states[r], out + r * out_row, out_row);
+      }
+    }
+    write_rows(call, rows, total, total_out, out_row);
+  });
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa::detail

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// How a call is cut into tasks, and the scratch that this takes. A plan follows from shapes and the
+// number of workers; results do not depend on it.
+#pragma once
+
+#include "gqa/kernel/call.hpp"
+#include "gqa/kernel/row_block.hpp"
+#include "gqa/parallel/partition.hpp"
+
+namespace gqa {
+
+/// Keys per split, counted from key 0. Each split has a softmax state of its own, and states are
+/// merged in key order, also where one worker does all of them: that makes bits independent of the
+/// number of workers and of how a prompt was cut. 512 keys of head_dim 128 are 512 KiB of f32 against
+/// 1 KiB per row for a state written and read.
+inline constexpr Index split_keys = 512;
+
+/// What attend() will do.
+struct AttendPlan {
+  bool split_kv = false;    ///< each split of the keys is a task (decode), or all of them are (prefill)
+  bool packs_kv = false;    ///< rows of keys and values are packed into strips beforehand
+  Index block_rows = 0;     ///< query rows of the largest row block
+  Index tasks = 0;          ///< of the main phase
+  Index workers = 0;        ///< that have scratch
+  std::size_t scratch_bytes = 0;
+};
+
+namespace detail {
+inline namespace GQA_ISA {
+
+/// The parts of one sequence under a plan.
+template <typename Call>
+SequenceParts sequence_parts(const Call& call, bool split_kv, Index b) {
+  return {.row_blocks = ceil_div(call.rows(b), max_block_rows),
+          .splits = split_kv ? std::max<Index>(ceil_div(call.source.length(b), split_keys), 1) : 1};
+}
+
+/// The scratch of a call, sized and carved by the same lines.
+template <typename Call>
+struct Scratch {
+  using T = typename Call::T;
+  using Storage = typename Call::Storage;
+  using Block = RowBlock<Call>;
+
+  struct Worker {
+    typename Block::Scratch rows;
+    SoftmaxState<T>* states;
+    T* out;               // [block_rows][padded value_dim]
+    SoftmaxState<T>* total_states;
+    T* total_out;         // [block_rows][padded value_dim]
+    Storage* packed;      // one block, of a source of rows
+  };
+
+  Scratch(std::byte* base, const AttendPlan& plan, const StripLayout<Storage>& layout, Index batch)
+      : carver_(base),
+        layout_(layout),
+        block_rows_(plan.block_rows),
+        first_task(carver_.take<Index>(batch + 1)),
+        states(carver_.take<SoftmaxState<T>>(plan.split_kv ? plan.tasks * plan.block_rows : 0)),
+        out(carver_.take<T>(plan.split_kv ? plan.tasks * out_elements() : 0)),
+        workers_(base ? base + carver_.bytes() : nullptr) {
+    Carver one;
+    carve_worker(one);
+    worker_bytes_ = one.bytes();
+    bytes = carver_.bytes() + worker_bytes_ * static_cast<std::size_t>(plan.workers);
+  }
+
+  Worker worker(Index i) const {
+    Carver carver(workers_ + static_cast<std::size_t>(i) * worker_bytes_);
+    return carve_worker(carver);
+  }
+  Index out_elements() const { return block_rows_ * layout_.padded_value_dim(); }
+
+ private:
+  Worker carve_worker(Carver& carver) const {
+    return {.rows = typename Block::Scratch(carver, block_rows_, layout_),
+            .states = carver.take<SoftmaxState<T>>(block_rows_),
+            .out = carver.take<T>(out_elements()),
+            .total_states = carver.take<SoftmaxState<T>>(block_rows_),
+            .total_out = carver.take<T>(out_elements()),
+            .packed = carver.take<Storage>(layout_.block_elements())};
+  }
+
+  Carver carver_;
+  const StripLayout<Storage>& layout_;
+  Index block_rows_;
+
+ public:
+  Index* first_task;        // [batch + 1]
+  SoftmaxState<T>* states;  // [tasks][block_rows], where splits are tasks
+  T* out;                   // [tasks][block_rows][padded value_dim]
+  std::size_t bytes = 0;
+
+ private:
+  std::byte* workers_;
+  std::size_t worker_bytes_ = 0;
+};
+
+template <typename Call>
+AttendPlan make_plan(const Call& call, Index concurrency) {
+  AttendPlan plan{.workers = concurrency};
+  Index tasks = 0, split_tasks = 0, most_rows = 1;
+  for (Index b = 0; b < call.shape.batch; ++b) {
+    const SequenceParts parts = sequence_parts(call, true, b);
+    tasks += parts.row_blocks * call.shape.num_kv_heads;
+    split_tasks += parts.row_blocks * parts.splits * call.shape.num_kv_heads;
+    most_rows = std::max(most_rows, call.rows(b));
+    plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
+  }
+  // Splits become tasks of their own where there are too few row blocks to go round.
+  plan.split_kv = concurrency > 1 && tasks < 4 * concurrency && split_tasks > tasks;
+  plan.block_rows = std::min(most_rows, max_block_rows);
+  plan.tasks = plan.split_kv ? split_tasks : tasks;
+  const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);
+  plan.scratch_bytes = Scratch<Call>(nullptr, plan, layout, call.shape.batch).bytes;
+  return plan;
+}
+
+}  // namespace GQA_ISA
+}  // namespace detail
+}  // namespace gqa

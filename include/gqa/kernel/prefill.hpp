@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Many query rows: a task is one row block against all of its keys, split by split, the splits' states
+// merged as they are made.
+#pragma once
+
+#include "gqa/kernel/plan.hpp"
+
+namespace gqa::detail {
+inline namespace GQA_ISA {
+
+/// Walks a row block through keys [begin, end), block by block; `packed` is room for one block of a
+/// source of rows.
+template <typename Call, typename Storage>
+void walk(const Call& call, const StripLayout<Storage>& layout, RowBlock<Call>& rows, Index begin,
+          Index end, Storage* packed) {
+  using Source = typename Call::Source;
+  if constexpr (Source::layout == KvLayout::rows) {
+    for (Index first = begin; first < end; first += block_keys) {
+      const Index keys = std::min(block_keys, end - first);
+      if (rows.skips(first, first + keys)) continue;
+      pack_block(call.source, rows.batch(), rows.kv_head(), first, first + keys, layout, packed);
+      rows.step(packed, first, keys);
+    }
+  } else {
+    call.source.for_each_run(
+        rows.batch(), rows.kv_head(), begin, end, [&](const StripRun& run) {
+          const auto* block = reinterpret_cast<const Storage*>(run.blocks);
+          for (Index i = 0; i < run.count; i += block_keys) {
+            rows.step(block, run.first + i, std::min(block_keys, run.count - i));
+            block += layout.block_elements();
+          }
+        });
+  }
+  rows.finish();
+}
+
+/// Divides by the sums, adds the sink logits, and writes out and lse.
+template <typename Call, typename T>
+void write_rows(const Call& call, const RowBlock<Call>& rows, const SoftmaxState<T>* states,
+                const T* out, Index out_row) {
+  for (Index r = 0; r < rows.rows(); ++r) {
+    const QueryRow& at = rows.row(r);
+    SoftmaxState<T> state = states[r];
+    T numerator = 1;  // what the sink logit leaves of the row's own weights
+    if constexpr (Call::Rules::has_sinks) {
+      // A state with the weight of one key and no value.
+      const SoftmaxState<T> sink{.max = static_cast<T>(call.rules.sink(at.head)) * T(log2e), .sum = 1};
+      const T max = safe_max(sink.max > state.max ? sink.max : state.max);
+      numerator = simd::exp2(state.max - max);
+      state.sum = numerator * state.sum + simd::exp2(sink.max - max);
+      state.max = max;
+    }
+    auto* y = call.out.row(rows.batch(), at.q_index, at.head);
+    using Out = std::remove_cvref_t<decltype(*y)>;
+    for (Index c = 0; c < call.shape.value_dim; ++c) {
+      // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
+      y[c] = state.empty() ? Out(0) : convert<Out>(out[r * out_row + c] * numerator / state.sum);
+    }
+    if (call.options.lse) call.options.lse(rows.batch(), at.head, at.q_index) = state.lse();
+  }
+}
+
+template <typename Call, typename ExecutorT>
+void attend_row_blocks(const Call& call, const AttendPlan& plan,
+                       const StripLayout<typename Call::Storage>& layout,
+                       const Scratch<Call>& scratch, ExecutorT& executor) {
+  const auto parts = [&](Index b) { return sequence_parts(call, false, b); };
+  const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
+  const Index out_row = layout.padded_value_dim();
+  executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
+    const Index b = list.sequence_of(number);
+    const Task task = list(number, b, parts(b));
+    const auto worker = scratch.worker(worker_index);
+    const Index row_begin = task.row_block * max_block_rows;
+    const Index row_count = std::min(max_block_rows, call.rows(b) - row_begin);
+    RowBlock<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);
+    std::fill_n(worker.total_states, row_count, SoftmaxState<typename Call::T>{});
+    std::fill_n(worker.total_out, row_count * out_row, typename Call::T(0));
+    const Index length = call.source.length(b);
+    for (Index begin = 0; begin < length; begin += split_keys) {
+      const Index end = std::min(length, begin + split_keys);
+      if (rows.skips(begin, end)) continue;
+      rows.reset(worker.states, worker.out);
+      walk(call, layout, rows, begin, end, worker.packed);
+      for (Index r = 0; r < row_count; ++r) {
+        merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
+              worker.out + r * out_row, out_row);
+      }
+    }
+    write_rows(call, rows, worker.total_states, worker.total_out, out_row);
+  });
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa::detail

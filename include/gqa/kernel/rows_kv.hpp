@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// RowsKv: keys and values that lie in the user's own row-major tensors, as a KvSource. Nothing is
+// owned; kernels pack the rows into strips on the way.
+#pragma once
+
+#include <span>
+
+#include "gqa/core/kv_source.hpp"
+#include "gqa/core/view.hpp"
+
+namespace gqa {
+
+/// Keys [batch, kv_len, num_kv_heads, head_dim] and values [batch, kv_len, num_kv_heads, value_dim].
+template <Scalar T>
+class RowsKv {
+ public:
+  using Storage = T;
+  static constexpr KvLayout layout = KvLayout::rows;
+
+  /// `lengths`, [batch], says how many of the kv_len tokens each sequence has, where they differ.
+  /// Throws std::invalid_argument if keys and values, or lengths, contradict each other.
+  RowsKv(TensorView<const T> keys, TensorView<const T> values, std::span<const Index> lengths = {})
+      : keys_(keys), values_(values), lengths_(lengths) {
+    require(keys.batch() == values.batch() && keys.tokens() == values.tokens() &&
+                keys.heads() == values.heads(),
+            "RowsKv: keys are ", to_string(keys.shape()), ", values ", to_string(values.shape()));
+    require(lengths.empty() || std::ssize(lengths) == keys.batch(), "RowsKv: ", std::ssize(lengths),
+            " lengths for a batch of ", keys.batch());
+    for (const Index n : lengths) {
+      require(n >= 0 && n <= keys.tokens(), "RowsKv: a length of ", n, " is outside of [0, ",
+              keys.tokens(), "]");
+    }
+  }
+
+  Index batch() const { return keys_.batch(); }
+  Index num_kv_heads() const { return keys_.heads(); }
+  Index head_dim() const { return keys_.dim(); }
+  Index value_dim() const { return values_.dim(); }
+  Index length(Index b) const {
+    return lengths_.empty() ? keys_.tokens() : lengths_[static_cast<std::size_t>(b)];
+  }
+
+  template <typename F>
+  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+    if (begin == end) return;
+    fn(RowRun<T>{.keys = keys_.row(b, begin, kv_head),
+                 .key_stride = keys_.strides().token,
+                 .values = values_.row(b, begin, kv_head),
+                 .value_stride = values_.strides().token,
+                 .first = begin,
+                 .count = end - begin});
+  }
+
+ private:
+  TensorView<const T> keys_;
+  TensorView<const T> values_;
+  std::span<const Index> lengths_;
+};
+static_assert(KvSource<RowsKv<float>>);
+
+/// RowsKv of row-major tensors, maps or views.
+template <typename Key, typename Value>
+auto rows_kv(const Key& keys, const Value& values, std::span<const Index> lengths = {}) {
+  static_assert(std::same_as<ScalarOf<const Key>, ScalarOf<const Value>>,
+                "gqa: keys and values must be of one type");
+  return RowsKv<ScalarOf<const Key>>(view(keys), view(values), lengths);
+}
+
+}  // namespace gqa

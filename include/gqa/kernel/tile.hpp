@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The register tile: C [rows, lanes] (+)= A [rows, depth] · B, B being strips. Both products of
+// attention are this one: S = Q Kᵀ has keys as lanes and channels as depth, O += P V has channels as
+// lanes and keys as depth. The order of sums of an element of C is the order of depth, whatever the
+// tile, so that a row's bits don't depend on the rows beside it.
+#pragma once
+
+#include <utility>
+
+#include "gqa/layout/strips.hpp"
+#include "gqa/simd/arch.hpp"
+
+namespace gqa {
+inline namespace GQA_ISA {
+
+/// Rows of the largest tile. 32 registers: 12 x 2, 24 accumulators + 2 of B + 1 of A = 27; 16
+/// registers: 6 x 2 in the same way.
+inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
+
+/// Registers per row of a tile: few rows need more of them, to have enough sums in flight.
+constexpr int tile_registers(int rows) {
+  return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2;
+}
+
+/// How rows [0, rows) are cut into tiles of nearly the same height.
+struct RowTiles {
+  explicit RowTiles(Index rows) : rows_(rows), count(ceil_div(rows, max_tile_rows)) {}
+  Index begin(Index tile) const { return tile * (rows_ / count) + std::min(tile, rows_ % count); }
+  Index height(Index tile) const { return begin(tile + 1) - begin(tile); }
+
+ private:
+  Index rows_;
+
+ public:
+  Index count;
+};
+
+/// Where A's element (row, k) is: a[row * Row + k * Depth], known at compile time, so that a tile
+/// needs one pointer for A.
+template <Index Row, Index Depth>
+struct Step {
+  static constexpr Index row = Row;
+  static constexpr Index depth = Depth;
+};
+
+/// C (+)= A · B for Rows rows and Registers packs of lanes. B is `groups` steps of packing<Storage>
+/// depths each; `b_step` elements from a step to the next, `b_strip` from a strip to the next.
+template <int Rows, int Registers, typename A, bool Accumulate, typename Storage, typename T>
+void multiply(const T* GQA_RESTRICT a, const Storage* GQA_RESTRICT b, Index b_step, Index b_strip,
+              Index groups, T* GQA_RESTRICT c, Index c_row) {
+  using Pack = simd::Pack<T>;
+  constexpr Index p = packing<Storage>;
+  constexpr Index per_strip = strip_width / Pack::size;
+  Pack sum[Rows][Registers];
+  GQA_UNROLL
+  for (int i = 0; i < Rows; ++i) {
+    GQA_UNROLL
+    for (int j = 0; j < Registers; ++j) {
+      sum[i][j] = Accumulate ? Pack::load(c + i * c_row + j * Pack::size) : Pack::zero();
+    }
+  }
+  for (Index k = 0; k < groups; ++k) {
+    Pack lanes[Registers][p];
+    GQA_UNROLL
+    for (int j = 0; j < Registers; ++j) {
+      simd::widen(b + j / per_strip * b_strip + j % per_strip * Pack::size * p, lanes[j]);
+    }
+    GQA_UNROLL
+    for (int e = 0; e < p; ++e) {
+      GQA_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        const Pack x = Pack::broadcast(a[i * A::row + e * A::depth]);
+        GQA_UNROLL
+        for (int j = 0; j < Registers; ++j) sum[i][j] = fma(x, lanes[j][e], sum[i][j]);
+      }
+    }
+    a += p * A::depth;
+    b += b_step;
+  }
+  GQA_UNROLL
+  for (int i = 0; i < Rows; ++i) {
+    GQA_UNROLL
+    for (int j = 0; j < Registers; ++j) sum[i][j].store(c + i * c_row + j * Pack::size);
+  }
+}
+
+/// Calls f.operator()<n>() for a run-time 1 <= n <= max_tile_rows.
+template <typename F>
+GQA_INLINE void with_rows(Index n, F f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (void)((n == I + 1 && (f.template operator()<I + 1>(), true)) || ...);
+  }(std::make_integer_sequence<int, max_tile_rows>{});
+}
+
+/// S = Q Kᵀ: scores of Rows query rows, packed as [depth][Rows], with the strips
+/// [strip_begin, strip_end) of a block's keys, into s [Rows][64].
+template <int Rows, typename Storage, typename T>
+void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage* block,
+                   int strip_begin, int strip_end, T* s) {
+  constexpr Index p = packing<Storage>;
+  constexpr int per_strip = static_cast<int>(strip_width / simd::Pack<T>::size);
+  constexpr int wide = tile_registers(Rows);
+  const Index strip = layout.key_strip_elements();
+  const Index groups = layout.padded_head_dim() / p;
+  if constexpr (wide > per_strip) {  // a tile across both strips
+    if (strip_begin == 0 && strip_end == 2) {
+      multiply<Rows, wide, Step<1, Rows>, false>(q, block, strip_width * p, strip, groups, s,
+                                                 block_keys);
+      return;
+    }
+  }
+  constexpr int registers = std::min(wide, per_strip);
+  for (int i = strip_begin; i < strip_end; ++i) {
+    for (int r = 0; r < per_strip; r += registers) {
+      const Index lane = r * simd::Pack<T>::size;
+      multiply<Rows, registers, Step<1, Rows>, false>(q, block + i * strip + lane * p,
+                                                      strip_width * p, strip, groups,
+                                                      s + i * strip_width + lane, block_keys);
+    }
+  }
+}
+
+/// O += P V in channels [begin, end), multiples of 32 or the padded value_dim: adds the values of keys
+/// [key_begin, key_end) of a block, multiples of 32, weighted with weights [Rows][64], to
+/// out [Rows][padded value_dim].
+template <int Rows, typename Storage, typename T>
+void multiply_values(const StripLayout<Storage>& layout, const T* weights, const Storage* block,
+                     Index key_begin, Index key_end, Index begin, Index end, T* out) {
+  constexpr Index p = packing<Storage>;
+  constexpr Index size = simd::Pack<T>::size;
+  constexpr int per_strip = static_cast<int>(strip_width / size);
+  constexpr int wide = tile_registers(Rows);
+  using A = Step<block_keys, 1>;
+  const Index groups = (key_end - key_begin) / p;
+  const Index out_row = layout.padded_value_dim();
+  const T* a = weights + key_begin;
+  const auto at = [&](Index channel) { return block + layout.value_offset(key_begin, channel); };
+  Index channel = begin;
+  if constexpr (wide > per_strip) {  // tiles across two strips
+    for (; channel + 2 * strip_width <= end; channel += 2 * strip_width) {
+      multiply<Rows, wide, A, true>(a, at(channel), strip_width * p,
+                                    layout.value_strip_elements(), groups, out + channel, out_row);
+    }
+  }
+  constexpr int registers = std::min(wide, per_strip);
+  for (; channel + strip_width <= end; channel += strip_width) {
+    for (Index lane = 0; lane < strip_width; lane += registers * size) {
+      multiply<Rows, registers, A, true>(a, at(channel) + lane * p, strip_width * p, 0, groups,
+                                         out + channel + lane, out_row);
+    }
+  }
+  constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
+  for (Index lane = 0; channel + lane < end; lane += narrow * size) {
+    multiply<Rows, narrow, A, true>(a, at(channel) + lane * p, strip_width / 2 * p, 0, groups,
+                                    out + channel + lane, out_row);
+  }
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The online softmax (Milakov & Gimelshein 2018, arXiv 1805.02867) as an algebra: what has been seen
+// of a row so far is a state {max, sum, out}, with
+//
+//   sum = Σ_j 2^(s_j - max),   out = Σ_j 2^(s_j - max) v_j,   s_j the scores times log2(e),
+//
+// and states of disjoint keys merge. The empty state is {-inf, 0, 0}. This file is the only place
+// where -inf is discussed: (-inf) - (-inf) is NaN, so wherever a maximum is subtracted, safe_max()
+// puts 0 in place of -inf; 2^(-inf - 0) is then the 0 that it should be, and a NaN that was seen
+// stays NaN.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "gqa/core/view.hpp"
+#include "gqa/simd/arch.hpp"
+
+namespace gqa {
+
+inline constexpr double log2e = 1.4426950408889634074;
+inline constexpr double ln2 = 0.69314718055994530942;
+
+/// Max and sum of one row; its `out` lies beside it in an array. T is float or double.
+template <typename T>
+struct SoftmaxState {
+  static constexpr T empty_max = -std::numeric_limits<T>::infinity();
+
+  T max = empty_max;  ///< times log2(e)
+  T sum = 0;
+
+  /// No key was visible. (A visible NaN makes sum NaN.)
+  bool empty() const { return sum == 0; }
+  /// Natural logarithm of the sum of e^score; -inf for the empty state.
+  T lse() const { return empty() ? empty_max : max * T(ln2) + std::log(sum); }
+};
+
+template <typename T>
+constexpr T safe_max(T max) {
+  return max == SoftmaxState<T>::empty_max ? T(0) : max;
+}
+
+inline namespace GQA_ISA {
+
+/// into = merge(into, from), out and from_out being `dim` numbers each, padded to whole packs.
+/// Merging the empty state changes no bit.
+template <typename T>
+void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& from,
+           const T* GQA_RESTRICT from_out, Index dim) {
+  using Pack = simd::Pack<T>;
+  if (from.empty()) return;
+  const T max = from.max > into.max ? from.max : into.max;
+  const T a = simd::exp2(into.max - safe_max(max));
+  const T b = simd::exp2(from.max - safe_max(max));
+  into.sum = a * into.sum + b * from.sum;
+  into.max = max;
+  const Pack wa = Pack::broadcast(a), wb = Pack::broadcast(b);
+  for (Index i = 0; i < dim; i += Pack::size) {
+    fma(wa, Pack::load(out + i), wb * Pack::load(from_out + i)).store(out + i);
+  }
+}
+
+}  // namespace GQA_ISA
+
+/// Merges attention over disjoint sets of keys: `out` and `lse` become what attend() gives over both
+/// (FlashInfer's merge_state; natural logarithms). Shapes [batch, q_len, num_heads, value_dim] and
+/// [batch, num_heads, q_len]. SinkLogits belong to exactly one of the parts.
+template <typename T>
+void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T> other_out,
+                  LseView<const T> other_lse) {
+  require(out.shape() == other_out.shape(), "merge_states: out is ", to_string(out.shape()),
+          ", the other out ", to_string(other_out.shape()));
+  for (const auto& [name, b, h, q] :
+       {std::tuple("lse", lse.batch(), lse.num_heads(), lse.q_len()),
+        std::tuple("the other lse", other_lse.batch(), other_lse.num_heads(), other_lse.q_len())}) {
+    require(b == out.batch() && h == out.heads() && q == out.tokens(), "merge_states: ", name,
+            " is [", b, ", ", h, ", ", q, "] for out ", to_string(out.shape()));
+  }
+  for (Index b = 0; b < out.batch(); ++b) {
+    for (Index q = 0; q < out.tokens(); ++q) {
+      for (Index h = 0; h < out.heads(); ++h) {
+        T& la = lse(b, h, q);
+        const T lb = other_lse(b, h, q);
+        if (lb == SoftmaxState<T>::empty_max) continue;
+        const T max = safe_max(lb > la ? lb : la);
+        const T wa = std::exp(la - max), wb = std::exp(lb - max);
+        T* a = out.row(b, q, h);
+        const T* o = other_out.row(b, q, h);
+        for (Index i = 0; i < out.dim(); ++i) a[i] = (wa * a[i] + wb * o[i]) / (wa + wb);
+        la = max + std::log(wa + wb);
+      }
+    }
+  }
+}
+
+}  // namespace gqa
