@@ -165,9 +165,9 @@ class KvCache {
                     Index batch) const {
     const TensorShape keys{batch, k.tokens, num_kv_heads(), head_dim()};
     const TensorShape values{batch, k.tokens, num_kv_heads(), value_dim()};
-    require(k == keys, "KvCache::", who, ": keys are ", to_string(k), ", expected ", to_string(keys));
-    require(v == values, "KvCache::", who, ": values are ", to_string(v), ", expected ",
-            to_string(values));
+    require(k == keys, "KvCache::", who, ": keys are ", k, ", expected ", keys);
+    require(v == values, "KvCache::", who, ": values are ", v, ", expected ",
+            values);
   }
   void check_room(Index sequence, Index count) const {
     if (count > capacity_ - length(sequence)) {

@@ -17,13 +17,16 @@ namespace gqa {
 /// Known only at run time (as Eigen::Dynamic).
 inline constexpr int Dynamic = -1;
 
-/// Builds messages like "num_kv_heads 6 does not divide num_heads 32". Parts are strings or numbers.
+/// Builds messages like "num_kv_heads 6 does not divide num_heads 32". Parts are strings, numbers, or
+/// have a to_string().
 template <typename... Parts>
 std::string message(const Parts&... parts) {
   std::string text;
   const auto add = [&text](const auto& part) {
     if constexpr (requires { std::to_string(part); }) {
       text += std::to_string(part);
+    } else if constexpr (requires { to_string(part); }) {
+      text += to_string(part);
     } else {
       text += part;
     }
@@ -32,7 +35,8 @@ std::string message(const Parts&... parts) {
   return text;
 }
 
-/// Throws std::invalid_argument with the message built from `parts` unless `condition` holds.
+/// Throws std::invalid_argument with the message built from `parts` unless `condition` holds. Nothing
+/// is built, and nothing allocated, while it does.
 template <typename... Parts>
 void require(bool condition, const Parts&... parts) {
   if (!condition) throw std::invalid_argument(message(parts...));

@@ -58,9 +58,9 @@ class TensorView {
   TensorView(T* data, const TensorShape& shape, const TensorStrides& strides)
       : data_(data), shape_(shape), strides_(strides) {
     require(shape.batch >= 0 && shape.tokens >= 0 && shape.heads >= 0 && shape.dim >= 0,
-            "a TensorView has no negative size: ", to_string(shape));
+            "a TensorView has no negative size: ", shape);
     require(data != nullptr || shape.batch * shape.tokens * shape.heads * shape.dim == 0,
-            "a TensorView of shape ", to_string(shape), " needs data, got a null pointer");
+            "a TensorView of shape ", shape, " needs data, got a null pointer");
   }
 
   /// A view of const elements from one of mutable elements.
@@ -88,21 +88,21 @@ class TensorView {
   /// Tokens [begin, begin + count) of every sequence.
   TensorView tokens_slice(Index begin, Index count) const {
     require(begin >= 0 && count >= 0 && begin + count <= shape_.tokens, "tokens [", begin, ", ",
-            begin + count, ") are outside of ", to_string(shape_));
+            begin + count, ") are outside of ", shape_);
     return {data_ + begin * strides_.token, {shape_.batch, count, shape_.heads, shape_.dim}, strides_};
   }
 
   /// Heads [begin, begin + count), as in a fused QKV projection.
   TensorView heads_slice(Index begin, Index count) const {
     require(begin >= 0 && count >= 0 && begin + count <= shape_.heads, "heads [", begin, ", ",
-            begin + count, ") are outside of ", to_string(shape_));
+            begin + count, ") are outside of ", shape_);
     return {data_ + begin * strides_.head, {shape_.batch, shape_.tokens, count, shape_.dim}, strides_};
   }
 
   /// One sequence, as a batch of 1.
   TensorView sequence(Index batch) const {
     require(batch >= 0 && batch < shape_.batch, "sequence ", batch, " is outside of ",
-            to_string(shape_));
+            shape_);
     return {data_ + batch * strides_.batch, {1, shape_.tokens, shape_.heads, shape_.dim}, strides_};
   }
 

@@ -87,8 +87,8 @@ auto make_call(const char* who, TensorView<const Query> q, const Source& source,
   require(q.dim() > 0 && source.value_dim() > 0, who, ": head_dim ", q.dim(), " and value_dim ",
           source.value_dim(), " must be positive");
   const TensorShape expected{batch, q.tokens(), q.heads(), source.value_dim()};
-  require(out.shape() == expected, who, ": out is ", to_string(out.shape()), ", expected ",
-          to_string(expected));
+  require(out.shape() == expected, who, ": out is ", out.shape(), ", expected ",
+          expected);
   if (options.lse) {
     same(options.lse.batch(), "lse's batch", batch, "the queries'");
     same(options.lse.num_heads(), "lse's num_heads", q.heads(), "the queries'");

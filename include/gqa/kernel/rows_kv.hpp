@@ -25,7 +25,7 @@ class RowsKv {
       : keys_(keys), values_(values), lengths_(lengths) {
     require(keys.batch() == values.batch() && keys.tokens() == values.tokens() &&
                 keys.heads() == values.heads(),
-            "RowsKv: keys are ", to_string(keys.shape()), ", values ", to_string(values.shape()));
+            "RowsKv: keys are ", keys.shape(), ", values ", values.shape());
     require(lengths.empty() || std::ssize(lengths) == keys.batch(), "RowsKv: ", std::ssize(lengths),
             " lengths for a batch of ", keys.batch());
     for (const Index n : lengths) {

@@ -72,8 +72,8 @@ void rms_norm(const X& x, std::span<Weight> weight, Y&& y, double eps = 1e-5) {
   using T = typename decltype(to)::Element;
   static_assert(std::same_as<typename decltype(from)::Value, T>,
                 "rms_norm: y must be mutable and of x's scalar type");
-  require(from.shape() == to.shape(), "rms_norm: x has shape ", to_string(from.shape()), ", y ",
-          to_string(to.shape()));
+  require(from.shape() == to.shape(), "rms_norm: x has shape ", from.shape(), ", y ",
+          to.shape());
   require(weight.empty() || std::ssize(weight) == from.dim(), "rms_norm: the weight has ",
           weight.size(), " elements, rows have ", from.dim());
   for (Index b = 0; b < from.batch(); ++b) {

@@ -306,8 +306,8 @@ void apply_rope(const RopeTable<Real>& table, const In& x, Out&& out,
                 const RopePositions& positions) {
   const auto from = view(x);
   const auto to = view(out);
-  require(from.shape() == to.shape(), "apply_rope: x has shape ", to_string(from.shape()), ", out ",
-          to_string(to.shape()));
+  require(from.shape() == to.shape(), "apply_rope: x has shape ", from.shape(), ", out ",
+          to.shape());
   detail::check_rope(table, from.shape(), positions);
   for (Index b = 0; b < from.batch(); ++b) {
     for (Index t = 0; t < from.tokens(); ++t) {

@@ -70,13 +70,13 @@ void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& fr
 template <typename T>
 void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T> other_out,
                   LseView<const T> other_lse) {
-  require(out.shape() == other_out.shape(), "merge_states: out is ", to_string(out.shape()),
-          ", the other out ", to_string(other_out.shape()));
+  require(out.shape() == other_out.shape(), "merge_states: out is ", out.shape(),
+          ", the other out ", other_out.shape());
   for (const auto& [name, b, h, q] :
        {std::tuple("lse", lse.batch(), lse.num_heads(), lse.q_len()),
         std::tuple("the other lse", other_lse.batch(), other_lse.num_heads(), other_lse.q_len())}) {
     require(b == out.batch() && h == out.heads() && q == out.tokens(), "merge_states: ", name,
-            " is [", b, ", ", h, ", ", q, "] for out ", to_string(out.shape()));
+            " is [", b, ", ", h, ", ", q, "] for out ", out.shape());
   }
   for (Index b = 0; b < out.batch(); ++b) {
     for (Index q = 0; q < out.tokens(); ++q) {

@@ -27,6 +27,10 @@ inline constexpr const char* isa_name =
     "generic";
 #endif
 
+/// A type of its own for each instruction set. A member function that leads to SIMD takes it as a
+/// defaulted template argument, as its class can't be in the tagged namespace.
+struct IsaTag {};
+
 /// Vector registers that a tile may count on.
 inline constexpr int registers =
 #if defined(GQA_ISA_AVX512)
