@@ -49,7 +49,7 @@ void write_rows(const Call& call, const RowBlock<Call>& rows, const SoftmaxState
       const SoftmaxState<T> sink{.max = static_cast<T>(call.rules.sink(at.head)) * T(log2e), .sum = 1};
       const T max = safe_max(sink.max > state.max ? sink.max : state.max);
       numerator = simd::exp2(state.max - max);
-      state.sum = numerator * state.sum + simd::exp2(sink.max - max);
+      state.sum = simd::fma(numerator, state.sum, simd::exp2(sink.max - max));
       state.max = max;
     }
     auto* y = call.out.row(rows.batch(), at.q_index, at.head);

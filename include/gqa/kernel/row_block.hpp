@@ -250,14 +250,14 @@ class RowBlock {
     if (begin == end) return;
     T* s = scores(r);
 
-    // Scores times log2(e); hidden ones -inf.
+    // Scaled scores, times log2(e); hidden ones -inf. With score rules log2(e) comes behind them, in a
+    // loop of its own: in one, a compiler might contract s · scale + bias in one place and not another.
+    for (Index j = begin; j < end; j += Pack::size) {
+      (Pack::load(s + j) * Pack::broadcast(scale_)).store(s + j);
+    }
     if constexpr (has_scores) {
       for (Index j = begin; j < std::min(end, keys); ++j) {
-        s[j] = call_.rules.score(s[j] * scale_, where(r, first + j)) * T(log2e);
-      }
-    } else {
-      for (Index j = begin; j < end; j += Pack::size) {
-        (Pack::load(s + j) * Pack::broadcast(scale_)).store(s + j);
+        s[j] = call_.rules.score(s[j], where(r, first + j)) * T(log2e);
       }
     }
     for (int strip = strip_begin; strip < strip_end; ++strip) {

@@ -45,7 +45,8 @@ constexpr T safe_max(T max) {
 inline namespace GQA_ISA {
 
 /// into = merge(into, from), out and from_out being `dim` numbers each, padded to whole packs.
-/// Merging the empty state changes no bit.
+/// Merging the empty state changes no bit. Written with explicit fma: a compiler that may contract
+/// a·x + b·y would choose which product to round, here one way and there the other.
 template <typename T>
 void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& from,
            const T* GQA_RESTRICT from_out, Index dim) {
@@ -54,7 +55,7 @@ void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& fr
   const T max = from.max > into.max ? from.max : into.max;
   const T a = simd::exp2(into.max - safe_max(max));
   const T b = simd::exp2(from.max - safe_max(max));
-  into.sum = a * into.sum + b * from.sum;
+  into.sum = simd::fma(a, into.sum, b * from.sum);
   into.max = max;
   const Pack wa = Pack::broadcast(a), wb = Pack::broadcast(b);
   for (Index i = 0; i < dim; i += Pack::size) {

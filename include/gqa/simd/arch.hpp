@@ -47,5 +47,13 @@ GQA_INLINE T exp2(T x) {
   return lanes[0];
 }
 
+/// a * b + c for one number, the same bits as a lane of fma(Pack, Pack, Pack).
+template <typename T>
+GQA_INLINE T fma(T a, T b, T c) {
+  T lanes[Pack<T>::size];
+  fma(Pack<T>::broadcast(a), Pack<T>::broadcast(b), Pack<T>::broadcast(c)).store(lanes);
+  return lanes[0];
+}
+
 }  // namespace GQA_ISA
 }  // namespace gqa::simd
