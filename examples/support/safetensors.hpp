@@ -123,7 +123,8 @@ class SafeTensors {
   }
 
   /// A copy of the elements as To, from whatever the file holds; false and true become 0 and 1.
-  /// Integers don't take floating-point tensors: std::runtime_error.
+  /// Integers take neither floating-point tensors nor what is outside of their range:
+  /// std::runtime_error.
   template <FileElement To>
   std::vector<To> convert(const std::string& name) const {
     const FileTensor& found = tensor(name);
@@ -135,6 +136,13 @@ class SafeTensors {
         for (std::size_t i = 0; i < result.size(); ++i) {
           From value;
           std::memcpy(&value, found.bytes.data() + i * sizeof(From), sizeof(From));
+          if constexpr (std::is_integral_v<To> && !std::same_as<From, bool>) {
+            if (!fits<To>(value)) {
+              fail_at(file_, found.byte + i * sizeof(From),
+                      describe(name, found) + " holds " + std::to_string(value) +
+                          ", which is outside of " + std::string(name_of(dtype_of<To>())));
+            }
+          }
           if constexpr (std::is_arithmetic_v<From> || std::same_as<To, float>) {
             result[i] = static_cast<To>(value);
           } else {  // Eigen's 16-bit types convert by way of float
@@ -172,6 +180,15 @@ class SafeTensors {
                   std::to_string(max_header_bytes));
     }
     return n;
+  }
+
+  template <typename To, typename From>
+  static bool fits(From value) {
+    if constexpr (std::same_as<To, bool>) {
+      return value == 0 || value == 1;
+    } else {
+      return std::in_range<To>(value);
+    }
   }
 
   static std::string describe(const std::string& name, const FileTensor& tensor) {
