@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// MultiHeadAttention: an attention layer as a model's author uses it, from hidden states to hidden
+// states. The steps are in attention_pass.hpp, weights and their names in weights.hpp.
+#pragma once
+
+#include "gqa/module/attention_pass.hpp"
+
+namespace gqa {
+
+/// Attention with its projections, for T = float or double. Heads are grouped: num_kv_heads =
+/// num_heads is multi-head, 1 multi-query, anything between grouped-query attention.
+///
+/// Hidden states x and y are row-major tensors [batch, tokens, hidden_size], or [tokens,
+/// hidden_size] of one sequence (tensor, matrix or map; see rows_of()). After construction only
+/// set_weight() and the mutable accessors change the module: several threads may run passes at
+/// once, each with a workspace and cache of its own. With a workspace that has seen the largest
+/// call, a pass allocates nothing; without one, it allocates its scratch. y may be x.
+template <typename T = float>
+class MultiHeadAttention {
+  static_assert(
+      std::same_as<T, float> || std::same_as<T, double>,
+      "MultiHeadAttention<T> computes in float or double; checkpoints and caches may be of "
+      "any Scalar type");
+
+ public:
+  /// All weights are zero. Throws std::invalid_argument.
+  explicit MultiHeadAttention(const MultiHeadAttentionConfig& config)
+      : config_(resolved(config)), weights_(config_) {
+    if (config_.rope) rope_.emplace(*config_.rope, config_.head_dim, config_.rope_table_positions);
+  }
+
+  /// Without zeros that stand for defaults.
+  const MultiHeadAttentionConfig& config() const { return config_; }
+  /// What a KvCache for this layer is made with.
+  Heads<> heads() const {
+    return {config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.value_dim};
+  }
+
+  // --- weights
+  // ------------------------------------------------------------------------------------
+
+  /// Sets a weight by the name that a checkpoint uses: "q_proj.weight" (with any prefix),
+  /// "q_proj.bias", "q_norm.weight", "c_attn.weight" (fused) …, or "wq" as llama2.c;
+  /// weight_names.hpp has them all. `source` is a row-major matrix or tensor of the weight's shape,
+  /// or a contiguous range (vector, span) of as many numbers, of any Scalar type. The rows that
+  /// rope pairs are put in order: Hugging Face names mean rotate_half, llama2.c's interleaved,
+  /// unless `format` says otherwise. Throws std::invalid_argument and then changes nothing.
+  template <typename Source>
+  void set_weight(std::string_view name, const Source& source, const WeightFormat& format = {}) {
+    weights_.set(name, source, format);
+  }
+  /// Copies a weight to `destination`, as set_weight() would take it.
+  template <typename Destination>
+  void get_weight(std::string_view name, Destination&& destination,
+                  const WeightFormat& format = {}) const {
+    weights_.get(name, destination, format);
+  }
+
+  // In place, [out, in]; rows in the order of config().rope->style. Weights that the configuration
+  // has no place for are empty.
+  WeightMap<T> wq() { return weights_.matrix(AttentionWeight::wq); }
+  WeightMap<T> wk() { return weights_.matrix(AttentionWeight::wk); }
+  WeightMap<T> wv() { return weights_.matrix(AttentionWeight::wv); }
+  WeightMap<T> wo() { return weights_.matrix(AttentionWeight::wo); }
+  AttentionWeights<T>& weights() { return weights_; }
+  const AttentionWeights<T>& weights() const { return weights_; }
+
+  // --- passes
+  // -------------------------------------------------------------------------------------
+
+  /// Self-attention of x, [batch, tokens, hidden_size], into y of the same shape.
+  ///
+  /// With a cache, the tokens continue its sequences: their keys and values are appended, and they
+  /// attend to everything that the cache then holds. Without one (null), they are whole sequences
+  /// that begin at position 0. The default rules are a decoder's; an encoder passes NoMask{}.
+  /// `q_lens`, [batch], says how many of the tokens each sequence has, where they differ: the rows
+  /// behind them are computed from no keys, and belong to no sequence.
+  ///
+  /// Throws std::invalid_argument for shapes, std::length_error if the cache is full; y and the
+  /// cache are then as they were.
+  template <typename X, typename Y, typename Cache = detail::NoCache, RulesOrPart RulesT = Causal,
+            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
+  void forward(const X& x, Y&& y, Cache* cache = nullptr, Workspace* workspace = nullptr,
+               const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+               std::span<const Index> q_lens = {}) const {
+    static_assert(std::same_as<Cache, detail::NoCache> || KvSink<Cache, T>,
+                  "MultiHeadAttention::forward: the cache must be a KvSource with append(k, v)");
+    const auto in = input("forward", x, "hidden_size", config_.hidden_size);
+    const auto out = output("forward", in, y);
+    check_q_lens("forward", in, q_lens);
+    require(weights_.is_fused(), "forward: self-attention reads keys and values of kv_hidden_size ",
+            config_.kv_hidden_size, " from x, whose hidden_size is ", config_.hidden_size);
+    Workspace own;
+    const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, q_lens};
+    if constexpr (KvSink<Cache, T>) {
+      if (cache) {
+        check_cache("forward", *cache, in.batch());
+        return detail::self_attention(pass, in, out, *cache, rules, executor);
+      }
+    }
+    detail::self_attention(pass, in, out, rules, executor);
+  }
+  template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial,
+            typename Isa = simd::IsaTag>
+  void forward(const X& x, Y&& y, std::nullptr_t, Workspace* workspace = nullptr,
+               const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+               std::span<const Index> q_lens = {}) const {
+    forward(x, y, static_cast<detail::NoCache*>(nullptr), workspace, rules, executor, q_lens);
+  }
+
+  /// Cross-attention, first half, once per memory: appends the keys and values of an encoder's
+  /// output `memory` [batch, memory_len, kv_hidden_size] to `cache`. `lengths`, [batch], says how
+  /// much of it each sequence has, where they differ. Cross-attention has no positions: throws
+  /// std::invalid_argument if the configuration has rope, for shapes, and as the cache's append
+  /// does; the cache is then as it was.
+  template <typename Memory, typename Cache, typename ExecutorT = const Serial,
+            typename Isa = simd::IsaTag>
+  requires KvSink<Cache, T>
+  void project_memory(const Memory& memory, Cache& cache, Workspace* workspace = nullptr,
+                      ExecutorT&& executor = Serial{}, std::span<const Index> lengths = {}) const {
+    const auto in = input("project_memory", memory, "kv_hidden_size", config_.kv_hidden_size);
+    check_no_rope("project_memory");
+    check_cache("project_memory", cache, in.batch());
+    check_q_lens("project_memory", in, lengths);
+    Workspace own;
+    detail::project_memory(detail::AttentionPass<T>{layer(), workspace ? *workspace : own, lengths},
+                           in, cache, executor);
+  }
+
+  /// Cross-attention, second half, for every step of the decoder: queries from x [batch, tokens,
+  /// hidden_size] attend to what project_memory() has put into `memory`, which stays as it is. By
+  /// default they see all of it. q_lens and errors as in forward().
+  template <typename X, typename Y, KvSource Cache, RulesOrPart RulesT = NoMask,
+            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
+  void cross(const X& x, Y&& y, const Cache& memory, Workspace* workspace = nullptr,
+             const RulesT& rules = NoMask{}, ExecutorT&& executor = Serial{},
+             std::span<const Index> q_lens = {}) const {
+    const auto in = input("cross", x, "hidden_size", config_.hidden_size);
+    const auto out = output("cross", in, y);
+    check_no_rope("cross");
+    check_cache("cross", memory, in.batch());
+    check_q_lens("cross", in, q_lens);
+    Workspace own;
+    detail::cross_attention(detail::AttentionPass<T>{layer(), workspace ? *workspace : own, q_lens},
+                            in, out, memory, rules, executor);
+  }
+
+ private:
+  detail::AttentionLayer<T> layer() const { return {config_, weights_, rope_ ? &*rope_ : nullptr}; }
+
+  template <typename X>
+  static TensorView<const T> input(const char* who, const X& x, const char* name, Index width) {
+    const auto rows = rows_of(x);
+    static_assert(std::same_as<typename decltype(rows)::Value, T>,
+                  "MultiHeadAttention<T>: hidden states must be of the module's scalar type");
+    require(rows.heads() == 1 && rows.dim() == width, who, ": x is ", shape_of(rows), ", ", name,
+            " is ", width);
+    return rows;
+  }
+  template <typename Y>
+  static TensorView<T> output(const char* who, const TensorView<const T>& x, Y& y) {
+    const auto rows = rows_of(y);
+    static_assert(std::same_as<typename decltype(rows)::Element, T>,
+                  "MultiHeadAttention<T>: y must be mutable and of the module's scalar type");
+    require(rows.shape() == x.shape(), who, ": x is ", shape_of(x), ", y is ", shape_of(rows));
+    return rows;
+  }
+  template <typename U>
+  static std::string shape_of(const TensorView<U>& rows) {
+    if (rows.heads() != 1) return to_string(rows.shape());
+    return message("[", rows.batch(), ", ", rows.tokens(), ", ", rows.dim(), "]");
+  }
+
+  static void check_q_lens(const char* who, const TensorView<const T>& x,
+                           std::span<const Index> q_lens) {
+    require(q_lens.empty() || std::ssize(q_lens) == x.batch(), who, ": ", q_lens.size(),
+            " lengths for a batch of ", x.batch());
+    for (const Index n : q_lens) {
+      require(n >= 0 && n <= x.tokens(), who, ": a length of ", n, " is outside of [0, ",
+              x.tokens(), "]");
+    }
+  }
+  template <KvSource Cache>
+  void check_cache(const char* who, const Cache& cache, Index batch) const {
+    const auto same = [who](const char* name, Index of_cache, Index of_layer) {
+      require(of_cache == of_layer, who, ": the cache's ", name, " is ", of_cache, ", the layer's ",
+              of_layer);
+    };
+    require(cache.batch() == batch, who, ": the cache's batch is ", cache.batch(), ", that of x ",
+            batch);
+    same("num_kv_heads", cache.num_kv_heads(), config_.num_kv_heads);
+    same("head_dim", cache.head_dim(), config_.head_dim);
+    same("value_dim", cache.value_dim(), config_.value_dim);
+  }
+  void check_no_rope(const char* who) const {
+    require(!config_.rope, who,
+            ": queries and memory have no positions in common, so a layer for "
+            "cross-attention has no rope; this one has theta ",
+            config_.rope ? config_.rope->theta : 0.0);
+  }
+
+  MultiHeadAttentionConfig config_;
+  AttentionWeights<T> weights_;
+  std::optional<RopeTable<T>> rope_;
+};
+
+}  // namespace gqa
