@@ -35,3 +35,6 @@
 
 // Keys and values that stay.
 #include "gqa/cache/contiguous.hpp"
+
+// What a model's author uses.
+#include "gqa/module/multi_head_attention.hpp"  // MultiHeadAttention

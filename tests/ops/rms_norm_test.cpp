@@ -114,6 +114,10 @@ TEST(RmsNorm, TakesMatricesTensorsBlocksAndViewsAlike) {
     EXPECT_EQ(wide(r, dim + 1), 5);
   }
 
+  Matrix<float> y_of_vector(batch * tokens, dim);  // a weight may be an Eigen vector, too
+  rms_norm(x, weight, y_of_vector);
+  expect_equal(y_of_vector.data());
+
   Eigen::VectorXf one = x.row(0).transpose();
   rms_norm(one, weights, one);
   for (Index c = 0; c < dim; ++c) EXPECT_EQ(one(c), expected(0, c));

@@ -66,20 +66,21 @@ inline namespace GQA_ISA {
 /// {.tokens = outer, .heads = 1, .dim = inner}.
 /// Sums are kept in double. Allocates nothing. Throws std::invalid_argument.
 template <typename X, typename Weight, typename Y>
-void rms_norm(const X& x, std::span<Weight> weight, Y&& y, double eps = 1e-5) {
+void rms_norm(const X& x, const Weight& weight, Y&& y, double eps = 1e-5) {
   const auto from = rows_of(x);
   const auto to = rows_of(y);
   using T = typename decltype(to)::Element;
   static_assert(std::same_as<typename decltype(from)::Value, T>,
                 "rms_norm: y must be mutable and of x's scalar type");
-  require(from.shape() == to.shape(), "rms_norm: x has shape ", from.shape(), ", y ",
-          to.shape());
-  require(weight.empty() || std::ssize(weight) == from.dim(), "rms_norm: the weight has ",
-          weight.size(), " elements, rows have ", from.dim());
+  require(from.shape() == to.shape(), "rms_norm: x has shape ", from.shape(), ", y ", to.shape());
+  const auto weights = static_cast<Index>(weight.size());
+  require(weights == 0 || weights == from.dim(), "rms_norm: the weight has ", weights,
+          " elements, rows have ", from.dim());
   for (Index b = 0; b < from.batch(); ++b) {
     for (Index t = 0; t < from.tokens(); ++t) {
       for (Index h = 0; h < from.heads(); ++h) {
-        detail::normalise_row(from.row(b, t, h), weight.data(), to.row(b, t, h), from.dim(), eps);
+        detail::normalise_row(from.row(b, t, h), weights == 0 ? nullptr : weight.data(),
+                              to.row(b, t, h), from.dim(), eps);
       }
     }
   }
