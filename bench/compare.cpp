@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// compare: what sharing KV heads is worth. One attention layer decodes and prefills with 32, 8 and
+// 1 KV heads (MHA, GQA, MQA), through the library and through a plain Eigen implementation that
+// repeats keys and values; every result is checked against the reference before it is timed.
+//
+//   compare                                 Llama-3-8B's shape, f32, one thread
+//   compare --dtype bf16 --threads 2        KV cache in bfloat16, two threads
+//   compare --kv-heads 28,4 --heads 28      other shapes
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "support/contest.hpp"
+
+namespace gqa::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Settings {
+  Index num_heads = 32;
+  Index head_dim = 128;
+  std::vector<Index> kv_heads{32, 8, 1};
+  std::vector<Index> kv_lens{4096, 16384};
+  std::vector<Index> q_lens{512, 2048};
+  std::string dtype = "f32";
+  Index threads = 1;
+  Index repetitions = 0;
+  bool no_baseline = false;
+  bool quick = false;
+  std::string json = GQA_BENCH_FOLDER "/compare.json";
+};
+
+/// One table: a step, and its lines.
+struct Section {
+  Step step;
+  std::vector<Line> lines;
+
+  bool decodes() const { return step.q_len == 1; }
+  double flops() const {
+    return causal_flops(step.num_heads, step.head_dim, step.q_len, step.kv_len);
+  }
+  const Line* mha() const {
+    for (const Line& line : lines) {
+      if (line.num_kv_heads == step.num_heads) return &line;
+    }
+    return nullptr;
+  }
+};
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown processor";
+}
+
+std::string kind(Index num_heads, Index num_kv_heads) {
+  return num_kv_heads == num_heads ? "MHA" : num_kv_heads == 1 ? "MQA" : "GQA";
+}
+
+std::string table(const Section& section) {
+  const Step& step = section.step;
+  const Line* mha = section.mha();
+  const bool baseline = section.lines.front().baseline.has_value();
+  Table table;
+  table.groups({{3, "gqa"}, {8, baseline ? "Eigen with repeat_kv" : ""}});
+  std::vector<std::string> head{"KV heads",   "KV cache", "|",
+                                "time/token", "vs MHA",   section.decodes() ? "GB/s" : "GFLOP/s",
+                                "max diff"};
+  if (baseline) head.insert(head.end(), {"|", "time/token", "vs MHA", "max diff", "|", "gqa is"});
+  table.row(head);
+  table.rule();
+  const auto ratio = [](double a, double b) {
+    return text(a / b < 9.95 ? "%.2fx" : "%.1fx", a / b);
+  };
+  const auto per_token = [&](const Result& r) {
+    return seconds_text(r.seconds / static_cast<double>(step.q_len));
+  };
+  const auto difference = [](const Result& r) {
+    return text(r.agreement.good() ? "%.1e" : "WRONG %.1e", r.agreement.difference);
+  };
+  for (const Line& line : section.lines) {
+    const double work = section.decodes() ? static_cast<double>(line.kv_bytes) : section.flops();
+    std::vector<std::string> row{
+        message(line.num_kv_heads, " ", kind(step.num_heads, line.num_kv_heads)),
+        bytes_text(static_cast<double>(line.kv_bytes)),
+        "|",
+        per_token(line.library),
+        mha ? ratio(mha->library.seconds, line.library.seconds) : "-",
+        text("%.1f", work / line.library.seconds / 1e9),
+        difference(line.library)};
+    if (line.baseline) {
+      row.insert(row.end(), {"|", per_token(*line.baseline),
+                             mha ? ratio(mha->baseline->seconds, line.baseline->seconds) : "-",
+                             difference(*line.baseline), "|",
+                             ratio(line.baseline->seconds, line.library.seconds) + " as fast"});
+    }
+    table.row(row);
+  }
+  return table.str();
+}
+
+void print(const Section& section) {
+  const Step& step = section.step;
+  if (section.decodes()) {
+    std::printf("\nDecode: 1 token enters a cache of %d and attends",
+                static_cast<int>(step.kv_len - 1));
+  } else {
+    std::printf("\nPrefill: %d tokens enter an empty cache and attend causally",
+                static_cast<int>(step.q_len));
+  }
+  std::printf("  (medians of %d rounds)\n%s", static_cast<int>(section.lines.front().rounds),
+              table(section).c_str());
+  std::fflush(stdout);
+}
+
+Json to_json(const Result& result, const Section& section, Index kv_bytes) {
+  const Step& step = section.step;
+  return {{"seconds", result.seconds},
+          {"seconds_per_token", result.seconds / static_cast<double>(step.q_len)},
+          {"spread", result.spread},
+          {"kv_bytes_per_second", static_cast<double>(kv_bytes) / result.seconds},
+          {"flops_per_second", section.flops() / result.seconds},
+          {"max_difference", result.agreement.difference},
+          {"share_of_tolerance", result.agreement.share_of_tolerance}};
+}
+
+Json to_json(const Settings& settings, const std::vector<Section>& sections) {
+  Json json = {{"processor", processor()},        {"isa", simd::isa_name},
+               {"num_heads", settings.num_heads}, {"head_dim", settings.head_dim},
+               {"dtype", settings.dtype},         {"threads", settings.threads},
+               {"measurements", Json::array()}};
+  for (const Section& section : sections) {
+    for (const Line& line : section.lines) {
+      Json entry = {{"phase", section.decodes() ? "decode" : "prefill"},
+                    {"kv_len", section.step.kv_len},
+                    {"q_len", section.step.q_len},
+                    {"num_kv_heads", line.num_kv_heads},
+                    {"kv_bytes", line.kv_bytes},
+                    {"flops", section.flops()},
+                    {"rounds", line.rounds},
+                    {"gqa", to_json(line.library, section, line.kv_bytes)}};
+      if (line.baseline) entry["eigen"] = to_json(*line.baseline, section, line.kv_bytes);
+      json["measurements"].push_back(std::move(entry));
+    }
+  }
+  return json;
+}
+
+template <Scalar Storage>
+bool run(const Settings& settings) {
+  std::ofstream file(settings.json);
+  if (!file) throw std::runtime_error(settings.json + ": cannot be written");
+  Eigen::ThreadPool pool(static_cast<int>(std::max<Index>(settings.threads - 1, 1)));
+  const EigenPool executor(pool, settings.threads);
+  const ContestOptions options{.kv_heads = settings.kv_heads,
+                               .baseline = !settings.no_baseline,
+                               .repetitions = settings.repetitions};
+  std::printf(
+      "One attention layer: %d query heads, head_dim %d, KV cache in %s, %d thread%s\n%s, %s\n",
+      static_cast<int>(settings.num_heads), static_cast<int>(settings.head_dim),
+      settings.dtype.c_str(), static_cast<int>(settings.threads), settings.threads == 1 ? "" : "s",
+      processor().c_str(), simd::isa_name);
+  std::fflush(stdout);
+  Progress progress;
+  std::vector<Section> sections;
+  bool good = true;
+  const auto section = [&](Index kv_len, Index q_len) {
+    const Step step{settings.num_heads, settings.head_dim, kv_len, q_len};
+    sections.push_back({step, run_contest<Storage>(step, options, executor, progress)});
+    progress.clear();
+    print(sections.back());
+    for (const Line& line : sections.back().lines) {
+      good &= line.library.agreement.good();
+      good &= !line.baseline || line.baseline->agreement.good();
+    }
+  };
+  for (const Index kv_len : settings.kv_lens) section(kv_len, 1);
+  for (const Index q_len : settings.q_lens) section(q_len, q_len);
+  std::printf(
+      "\ntime/token: median with appending, caches cold; vs MHA: speed; GB/s: KV cache / time; "
+      "GFLOP/s: "
+      "visible pairs only;\nmax diff: from the reference in double; Eigen: repeat_kv, Eigen "
+      "products, "
+      "row softmax\n");
+
+  file << to_json(settings, sections).dump(2) << "\n";
+  if (!file.flush()) throw std::runtime_error(settings.json + ": cannot be written");
+  std::printf("JSON: %s\n", settings.json.c_str());
+  if (!good)
+    std::fprintf(stderr,
+                 "compare: a result is WRONG: farther from the reference than the tolerance\n");
+  return good;
+}
+
+int run_main(int argc, char** argv) {
+  Settings settings;
+  CLI::App app("Decode and prefill of one attention layer with different numbers of KV heads");
+  const CLI::Range positive(Index{1}, Index{1} << 40);
+  app.add_option("--heads", settings.num_heads, "Query heads")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("--head-dim", settings.head_dim, "Width of a head")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("--kv-heads", settings.kv_heads, "Numbers of KV heads, each a divisor of --heads")
+      ->delimiter(',')
+      ->check(positive)
+      ->capture_default_str();
+  auto* kv_lens = app.add_option("--kv-len", settings.kv_lens, "Decode: tokens in the cache")
+                      ->delimiter(',')
+                      ->check(positive)
+                      ->capture_default_str();
+  auto* q_lens = app.add_option("--q-len", settings.q_lens, "Prefill: tokens of the prompt")
+                     ->delimiter(',')
+                     ->check(positive)
+                     ->capture_default_str();
+  app.add_option("--dtype", settings.dtype, "Keys and values: f32, bf16 or f16")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+      ->capture_default_str();
+  app.add_option("--threads", settings.threads, "Threads")->check(positive)->capture_default_str();
+  app.add_option("--repetitions", settings.repetitions,
+                 "Rounds of each table; 0: 3 to 31, about 15 seconds")
+      ->capture_default_str();
+  app.add_flag("--no-baseline", settings.no_baseline, "Leave the Eigen implementation out");
+  app.add_flag("--quick", settings.quick, "Small sizes and few rounds, to see that it works");
+  app.add_option("--json", settings.json, "File for the results")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  if (settings.quick) {
+    if (kv_lens->empty()) settings.kv_lens = {512};
+    if (q_lens->empty()) settings.q_lens = {128};
+    if (settings.repetitions == 0) settings.repetitions = 3;
+  }
+  for (const Index n : settings.kv_heads) Heads<>(settings.num_heads, n, settings.head_dim);
+  const bool good = settings.dtype == "bf16"  ? run<bfloat16>(settings)
+                    : settings.dtype == "f16" ? run<half>(settings)
+                                              : run<float>(settings);
+  return good ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace gqa::bench
+
+int main(int argc, char** argv) {
+  try {
+    return gqa::bench::run_main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "compare: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Measuring on machines that others use too: everything that is compared runs in turn, round after
+// round, so that a disturbance meets all alike, and medians are what is reported.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <vector>
+
+namespace gqa::bench {
+
+inline double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Seconds of each round.
+class Timings {
+ public:
+  template <typename F>
+  void measure(F&& f) {
+    const double start = now();
+    f();
+    seconds_.push_back(now() - start);
+  }
+  void forget() { seconds_.clear(); }
+  std::size_t rounds() const { return seconds_.size(); }
+  double median() const {
+    std::vector<double> sorted = seconds_;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    return *middle;
+  }
+  /// The range that holds the middle half of the rounds, over the median: how quiet the machine
+  /// was.
+  double spread() const {
+    std::vector<double> sorted = seconds_;
+    std::sort(sorted.begin(), sorted.end());
+    return (sorted[sorted.size() * 3 / 4] - sorted[sorted.size() / 4]) / median();
+  }
+
+ private:
+  std::vector<double> seconds_;
+};
+
+/// Drives everything out of the caches, as a model's other layers do between two steps of one
+/// layer.
+class CacheFlush {
+ public:
+  void operator()() {
+    for (std::size_t i = 0; i < bytes_.size(); i += 64) ++bytes_[i];
+  }
+
+ private:
+  std::vector<unsigned char> bytes_ = std::vector<unsigned char>(std::size_t{96} << 20);
+};
+
+}  // namespace gqa::bench
