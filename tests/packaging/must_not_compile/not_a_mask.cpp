@@ -2,7 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 //
 // A number is no mask: the error names the concept.
-// EXPECT: [Mm]ask
+// EXPECT: no matching function for call to .*attend
+// EXPECT: RulesOrPart
 #include <gqa/gqa.hpp>
 
 using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;

@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The gqa authors
 //
 // Double queries against a float cache would silently compute in float.
-// EXPECT: error
+// EXPECT: queries, keys and outputs are all double, or none is
 #include <gqa/gqa.hpp>
 
 template <typename T>

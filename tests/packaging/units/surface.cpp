@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The rest of what computes: instantiated, so that two units with all of it link, and so that
+// isa_tags.sh sees every function. Nothing here is run.
+#include <gqa/gqa.hpp>
+
+namespace unit {
+namespace GQA_UNIT {
+
+template <typename T>
+using Tensor = Eigen::Tensor<T, 4, Eigen::RowMajor>;
+
+template <typename Query, typename Storage>
+void attention(const Tensor<Query>& q, Tensor<Query>& out, const Tensor<Storage>& k,
+               const Tensor<Storage>& v, const gqa::EigenPool& pool) {
+  gqa::KvCache<Storage> cache({.batch = 1, .capacity = 64, .heads = gqa::Heads<>(8, 2, 64)});
+  cache.append(k, v);
+  cache.truncate(1);
+  const auto rules = gqa::Causal{} & gqa::SlidingWindow::from_hf(1024) & gqa::SoftCap{50.0f};
+  gqa::attend(q, cache, out, gqa::NoMask{});
+  gqa::attend(q, cache, out, rules, {}, pool);
+  gqa::attend(q, k, v, out, rules);
+  gqa::reference(q, cache, out, rules);
+}
+
+template void attention(const Tensor<float>&, Tensor<float>&, const Tensor<float>&,
+                        const Tensor<float>&, const gqa::EigenPool&);
+template void attention(const Tensor<float>&, Tensor<float>&, const Tensor<gqa::bfloat16>&,
+                        const Tensor<gqa::bfloat16>&, const gqa::EigenPool&);
+template void attention(const Tensor<gqa::half>&, Tensor<gqa::half>&, const Tensor<gqa::half>&,
+                        const Tensor<gqa::half>&, const gqa::EigenPool&);
+template void attention(const Tensor<double>&, Tensor<double>&, const Tensor<double>&,
+                        const Tensor<double>&, const gqa::EigenPool&);
+
+void row_maths(Tensor<float>& x, std::span<const float> weight) {
+  const gqa::RopeTable<float> table({}, 64);
+  gqa::apply_rope(table, x, gqa::RopePositions(3));
+  gqa::rms_norm(x, weight, x);
+}
+
+void layer(const Eigen::Tensor<float, 3, Eigen::RowMajor>& x,
+           Eigen::Tensor<float, 3, Eigen::RowMajor>& y, gqa::KvCache<float>& cache) {
+  gqa::MultiHeadAttention<float> attention(
+      {.hidden_size = 512, .num_heads = 8, .num_kv_heads = 2});
+  attention.forward(x, y, &cache);
+  attention.forward(x, y);
+}
+
+}  // namespace GQA_UNIT
+}  // namespace unit
