@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Random tensors that come out the same with any compiler and standard library, in every layout that a
-// TensorView can describe. What lies between the elements is NaN, so that reading it shows.
+// Random tensors that come out the same with any compiler and standard library, in every layout
+// that a TensorView can describe. What lies between the elements is NaN, so that reading it shows.
 #pragma once
 
 #include <algorithm>
@@ -98,8 +98,8 @@ class TestTensor {
         offset_ = 2 * shape.dim;  // two heads of something else before, one behind
         break;
     }
-    const Index elements = offset_ + shape.batch * strides_.batch +
-                           shape.tokens * strides_.token + shape.heads * strides_.head + guard;
+    const Index elements = offset_ + shape.batch * strides_.batch + shape.tokens * strides_.token +
+                           shape.heads * strides_.head + guard;
     data_.assign(static_cast<std::size_t>(elements), convert<T>(nan));
     for_each([](T& x) { x = T(0); });
   }
@@ -108,7 +108,9 @@ class TestTensor {
   TensorView<const T> view() const { return {data_.data() + offset_, shape_, strides_}; }
   const TensorShape& shape() const { return shape_; }
   T* row(Index batch, Index token, Index head) { return view().row(batch, token, head); }
-  const T* row(Index batch, Index token, Index head) const { return view().row(batch, token, head); }
+  const T* row(Index batch, Index token, Index head) const {
+    return view().row(batch, token, head);
+  }
 
   /// fn(element) for all, in the order of a dense tensor whatever the layout.
   template <typename F>
@@ -168,8 +170,6 @@ TestTensor<T> random_tensor(Random& random, const TensorShape& shape, double dev
   tensor.fill_normal(random, deviation);
   return tensor;
 }
-
-
 
 template <typename T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {

@@ -7,20 +7,23 @@
 //   eps (c1 sqrt(kv_len) + c2 sqrt(head_dim) max_j scale |q| |k_j|) max_j |v_j|
 //
 // over the keys j that the row sees. The second term is the error of a score: a sum of head_dim
-// products, whose errors walk randomly (sqrt), each at most as large as |q| |k_j| times the scale. A
-// score's absolute error is its weight's relative one. The first is the error of the sums of weights
-// and of weighted values over kv_len keys, exp2's 2 ULP included. c1 = c2 = 4.
+// products, whose errors walk randomly (sqrt), each at most as large as |q| |k_j| times the scale.
+// A score's absolute error is its weight's relative one. The first is the error of the sums of
+// weights and of weighted values over kv_len keys, exp2's 2 ULP included. c1 = c2 = 4.
 //
 // Two more roundings happen in some calls, and add what they must:
-//   - a bias b on a score is rounded as a number of its size: eps |b| beside the error of the product;
+//   - a bias b on a score is rounded as a number of its size: eps |b| beside the error of the
+//   product;
 //   - outputs of 16 bits are rounded once at the end: half a unit in the last place of the result.
-// Keys and values of 16 bits are given to both sides as they are stored, so storing adds nothing, and
-// weights are not rounded to 16 bits.
+// Keys and values of 16 bits are given to both sides as they are stored, so storing adds nothing,
+// and weights are not rounded to 16 bits.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
@@ -60,7 +63,7 @@ constexpr double denormal_roundoff() {
 
 /// What one row's tolerance depends on, gathered by the reference's side in double.
 struct RowScale {
-  double kv_len = 0;     ///< keys that the row sees
+  double kv_len = 0;  ///< keys that the row sees
   double head_dim = 0;
   double max_score = 0;  ///< max_j scale |q| |k_j| over the keys that it sees
   double max_bias = 0;   ///< max_j |what score rules add| over the keys that it sees
@@ -69,8 +72,8 @@ struct RowScale {
   /// The error of the row's scores and sums, relative to its weights.
   template <typename Accumulator>
   double relative() const {
-    return epsilon<Accumulator> * (c1 * std::sqrt(kv_len) + c2 * std::sqrt(head_dim) * max_score +
-                                   c2 * max_bias);
+    return epsilon<Accumulator> *
+           (c1 * std::sqrt(kv_len) + c2 * std::sqrt(head_dim) * max_score + c2 * max_bias);
   }
 
   /// How far an element of out may be from the exact `expected`.
@@ -85,8 +88,8 @@ struct RowScale {
     }
   }
 
-  /// How far the natural lse may be: its error is the relative one of the sum, and it is rounded as a
-  /// number of its size.
+  /// How far the natural lse may be: its error is the relative one of the sum, and it is rounded as
+  /// a number of its size.
   template <typename Accumulator>
   double lse_tolerance(double expected) const {
     return relative<Accumulator>() + 2 * epsilon<Accumulator> * std::abs(expected);
@@ -105,22 +108,22 @@ class Comparison {
  public:
   explicit Comparison(std::string what) : what_(std::move(what)) {}
 
-  void add(double actual, double expected, double tolerance, const std::string& where) {
+  /// `where()` names the element; it is asked only for failures.
+  template <typename Name>
+  void add(double actual, double expected, double tolerance, const Name& where) {
     ++count_;
-    const double error = std::isfinite(expected) && std::isfinite(actual) && tolerance > 0
-                             ? std::abs(actual - expected) / tolerance
-                             : 0;
-    const bool bad = !is_within(actual, expected, tolerance);
-    worst_ratio_ = std::max(worst_ratio_, error);
-    if (!bad) return;
+    const bool comparable = std::isfinite(expected) && std::isfinite(actual);
+    const double error = std::abs(actual - expected);
+    if (comparable && tolerance > 0) worst_ratio_ = std::max(worst_ratio_, error / tolerance);
+    if (is_within(actual, expected, tolerance)) return;
     ++failures_;
-    // The first that isn't finite, or else the worst, is the one to look at.
-    const double badness = error > 0 ? error : std::numeric_limits<double>::infinity();
+    // One that isn't finite, or else the worst, is the one to look at.
+    const double badness = comparable ? error : std::numeric_limits<double>::infinity();
     if (badness <= badness_) return;
     badness_ = badness;
-    message_ = where + " is " + std::to_string(actual) + ", expected " + std::to_string(expected) +
-               ", off by " + number(actual - expected) + " where " + number(tolerance) +
-               " is allowed";
+    std::snprintf(text_, sizeof text_,
+                  "%s is %.9g, expected %.9g, off by %.3g where %.3g is allowed", where().c_str(),
+                  actual, expected, error, tolerance);
   }
 
   /// The largest error in units of its tolerance.
@@ -129,18 +132,12 @@ class Comparison {
   /// One GoogleTest failure, if there was any.
   void expect_all() const {
     EXPECT_EQ(failures_, 0) << what_ << ": " << failures_ << " of " << count_
-                            << " numbers are off, the worst: " << message_;
+                            << " numbers are off, the worst: " << text_;
   }
 
  private:
-  static std::string number(double x) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.3g", x);
-    return text;
-  }
-
   std::string what_;
-  std::string message_;
+  char text_[256] = "";
   long count_ = 0;
   long failures_ = 0;
   double badness_ = 0;
