@@ -31,6 +31,15 @@ namespace detail {
 /// Stands for a cache where there is none.
 struct NoCache {};
 
+/// The shape of hidden states, as messages spell it.
+struct HiddenShape {
+  TensorShape shape;
+};
+inline std::string to_string(const HiddenShape& x) {
+  if (x.shape.heads != 1) return gqa::to_string(x.shape);
+  return message("[", x.shape.batch, ", ", x.shape.tokens, ", ", x.shape.dim, "]");
+}
+
 /// What a layer is made of.
 template <typename T>
 struct AttentionLayer {
@@ -55,8 +64,7 @@ struct AttentionPass {
 /// A stretch of a projection's output [batch, tokens, 1, width], seen as heads.
 template <typename T>
 TensorView<T> split_heads(const TensorView<T>& rows, Index begin, Index heads, Index dim) {
-  if (rows.data() == nullptr) return {};
-  return {rows.data() + begin,
+  return {rows.data() ? rows.data() + begin : nullptr,
           {rows.batch(), rows.tokens(), heads, dim},
           {.batch = rows.strides().batch, .token = rows.strides().token, .head = dim}};
 }
@@ -70,11 +78,14 @@ struct Activations {
   TensorView<T> heads;  // [batch, tokens, num_heads, value_dim]: what attention gives
 };
 
-/// Rows [batch, tokens, 1, width] for as many tokens as x has, in a workspace.
+/// Rows [batch, tokens, 1, width] for as many tokens as x has, in a workspace; empty while its size
+/// is counted.
 template <typename T>
 TensorView<T> take_rows(Carver& carver, const TensorView<const T>& x, Index width) {
-  T* const data = carver.take<T>(x.batch() * x.tokens() * width);
-  return data ? TensorView<T>(data, {x.batch(), x.tokens(), 1, width}) : TensorView<T>();
+  const TensorShape shape{x.batch(), x.tokens(), 1, width};
+  T* const data = carver.take<T>(shape.batch * shape.tokens * shape.dim);
+  if (data == nullptr && shape.batch * shape.tokens > 0) return {};
+  return {data, shape};
 }
 
 /// The config's scale, unless the rules bring one.
@@ -85,6 +96,19 @@ auto with_scale(const Rules<Parts...>& rules, const MultiHeadAttentionConfig& co
   } else {
     const double standard = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
     return rules & Scale{config.scale.value_or(standard)};
+  }
+}
+
+/// Appends the tokens of a pass.
+template <typename T, KvSink<T> Cache>
+void append(const AttentionPass<T>& pass, const TensorView<T>& k, const TensorView<T>& v,
+            Cache& cache) {
+  if constexpr (requires { cache.append(k, v, pass.q_lens); }) {
+    cache.append(k, v, pass.q_lens);
+  } else {
+    require(pass.q_lens.empty(), "this cache has no append(k, v, counts), which the ",
+            pass.q_lens.size(), " different lengths need");
+    cache.append(k, v);
   }
 }
 
@@ -103,7 +127,7 @@ inline namespace GQA_ISA {
 /// q = norm(q), k = norm(k), head by head.
 template <typename T>
 void normalise(const AttentionLayer<T>& layer, const TensorView<T>& heads, AttentionWeight weight) {
-  if (!layer.config.qk_norm || heads.data() == nullptr) return;
+  if (!layer.config.qk_norm) return;
   const auto norm = layer.weights.vector(weight);
   rms_norm(heads, std::span(norm.data(), static_cast<std::size_t>(norm.size())), heads,
            layer.config.qk_norm->eps);
@@ -226,7 +250,7 @@ void self_attention(const AttentionPass<T>& pass, const TensorView<const T>& x,
     rotate(pass, a.q, b, first);
     rotate(pass, a.k, b, first);
   }
-  cache.append(a.k, a.v, pass.q_lens);
+  append(pass, a.k, a.v, cache);
   try {
     attend_heads(pass, a, cache, rules, executor);
   } catch (...) {  // no memory for scratch
@@ -251,7 +275,7 @@ void project_memory(const AttentionPass<T>& pass, const TensorView<const T>& mem
   const auto k = split_heads(kv, 0, c.num_kv_heads, c.head_dim);
   const auto v = split_heads(kv, c.key_width(), c.num_kv_heads, c.value_dim);
   normalise(pass.layer, k, AttentionWeight::k_norm);
-  cache.append(k, v, pass.q_lens);
+  append(pass, k, v, cache);
 }
 
 /// Queries against keys and values that are there already.

@@ -38,8 +38,7 @@ class MultiHeadAttention {
     return {config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.value_dim};
   }
 
-  // --- weights
-  // ------------------------------------------------------------------------------------
+  // --- weights ---
 
   /// Sets a weight by the name that a checkpoint uses: "q_proj.weight" (with any prefix),
   /// "q_proj.bias", "q_norm.weight", "c_attn.weight" (fused) …, or "wq" as llama2.c;
@@ -67,8 +66,7 @@ class MultiHeadAttention {
   AttentionWeights<T>& weights() { return weights_; }
   const AttentionWeights<T>& weights() const { return weights_; }
 
-  // --- passes
-  // -------------------------------------------------------------------------------------
+  // --- passes ---
 
   /// Self-attention of x, [batch, tokens, hidden_size], into y of the same shape.
   ///
@@ -155,8 +153,8 @@ class MultiHeadAttention {
     const auto rows = rows_of(x);
     static_assert(std::same_as<typename decltype(rows)::Value, T>,
                   "MultiHeadAttention<T>: hidden states must be of the module's scalar type");
-    require(rows.heads() == 1 && rows.dim() == width, who, ": x is ", shape_of(rows), ", ", name,
-            " is ", width);
+    require(rows.heads() == 1 && rows.dim() == width, who, ": x is ",
+            detail::HiddenShape{rows.shape()}, ", ", name, " is ", width);
     return rows;
   }
   template <typename Y>
@@ -164,15 +162,10 @@ class MultiHeadAttention {
     const auto rows = rows_of(y);
     static_assert(std::same_as<typename decltype(rows)::Element, T>,
                   "MultiHeadAttention<T>: y must be mutable and of the module's scalar type");
-    require(rows.shape() == x.shape(), who, ": x is ", shape_of(x), ", y is ", shape_of(rows));
+    require(rows.shape() == x.shape(), who, ": x is ", detail::HiddenShape{x.shape()}, ", y is ",
+            detail::HiddenShape{rows.shape()});
     return rows;
   }
-  template <typename U>
-  static std::string shape_of(const TensorView<U>& rows) {
-    if (rows.heads() != 1) return to_string(rows.shape());
-    return message("[", rows.batch(), ", ", rows.tokens(), ", ", rows.dim(), "]");
-  }
-
   static void check_q_lens(const char* who, const TensorView<const T>& x,
                            std::span<const Index> q_lens) {
     require(q_lens.empty() || std::ssize(q_lens) == x.batch(), who, ": ", q_lens.size(),

@@ -6,7 +6,7 @@
 // Checkpoints are read and written by the names they use, see weight_names.hpp.
 #pragma once
 
-#include <string>
+#include <string_view>
 
 #include "gqa/core/scalar.hpp"
 #include "gqa/core/workspace.hpp"
@@ -129,9 +129,9 @@ class AttentionWeights {
  private:
   AttentionWeightName find(std::string_view name) const {
     const auto found = find_attention_weight(name);
-    require(found.has_value(), "\"", std::string(name), "\" is no weight of an attention layer");
-    require(has(found->weight), "the configuration has no place for \"", std::string(name),
-            "\" (qkv_bias ", config_.qkv_bias, ", out_bias ", config_.out_bias, ", qk_norm ",
+    require(found.has_value(), "\"", name, "\" is no weight of an attention layer");
+    require(has(found->weight), "the configuration has no place for \"", name, "\" (qkv_bias ",
+            config_.qkv_bias, ", out_bias ", config_.out_bias, ", qk_norm ",
             config_.qk_norm.has_value(), ", hidden_size ", config_.hidden_size, ", kv_hidden_size ",
             config_.kv_hidden_size, ")");
     return *found;
@@ -153,13 +153,13 @@ class AttentionWeights {
       if (is_vector && rows.tokens() == 1 && rows.dim() == shape.rows) {  // lying down
         return TensorView(rows.data(), expected);
       }
-      require(rows.shape() == expected, "\"", std::string(name), "\" must be [", expected.tokens,
-              ", ", expected.dim, "], is [", rows.tokens(), ", ", rows.dim(), "]");
+      require(rows.shape() == expected, "\"", name, "\" must be [", expected.tokens, ", ",
+              expected.dim, "], is [", rows.tokens(), ", ", rows.dim(), "]");
       return rows;
     } else {
       const Index size = expected.tokens * expected.dim;
-      require(std::ssize(source) == size, "\"", std::string(name), "\" must have ", expected.tokens,
-              " x ", expected.dim, " = ", size, " numbers, has ", std::ssize(source));
+      require(std::ssize(source) == size, "\"", name, "\" must have ", expected.tokens, " x ",
+              expected.dim, " = ", size, " numbers, has ", std::ssize(source));
       return TensorView(source.data(), expected);
     }
   }
