@@ -72,10 +72,10 @@ TensorView<T> split_heads(const TensorView<T>& rows, Index begin, Index heads, I
 /// The activations of a pass. q, k and v may be slices of one tensor.
 template <typename T>
 struct Activations {
-  TensorView<T> q;      // [batch, tokens, num_heads, head_dim]
-  TensorView<T> k;      // [batch, tokens, num_kv_heads, head_dim]
-  TensorView<T> v;      // [batch, tokens, num_kv_heads, value_dim]
-  TensorView<T> heads;  // [batch, tokens, num_heads, value_dim]: what attention gives
+  TensorView<T> q = {};      // [batch, tokens, num_heads, head_dim]
+  TensorView<T> k = {};      // [batch, tokens, num_kv_heads, head_dim]
+  TensorView<T> v = {};      // [batch, tokens, num_kv_heads, value_dim]
+  TensorView<T> heads = {};  // [batch, tokens, num_heads, value_dim]: what attention gives
 };
 
 /// Rows [batch, tokens, 1, width] for as many tokens as x has, in a workspace; empty while its size
