@@ -4,11 +4,11 @@
 // The element types of safetensors files: their names, their sizes, the C++ type of each.
 #pragma once
 
-#include <Eigen/Core>
 #include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <gqa/core/scalar.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string_view>

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// A Llama: what stands around the library's attention in a model, and no more. Read forward()
+// first. Weights come from llama2.c checkpoints (whose rotary pairs are neighbours) or from Hugging
+// Face safetensors (whose pairs are head_dim / 2 apart); the arithmetic is float.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <gqa/gqa.hpp>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "llama/checkpoint.hpp"
+#include "support/safetensors.hpp"
+
+namespace gqa::examples {
+
+/// One sequence that a Llama reads or writes: its keys and values in all layers, and scratch
+/// memory.
+template <Scalar Storage>
+class LlamaSession {
+ public:
+  /// Room for `capacity` tokens.
+  LlamaSession(const LlamaConfig& config, Index capacity) {
+    for (Index layer = 0; layer < config.num_layers; ++layer) {
+      caches_.emplace_back(typename KvCache<Storage>::Options{
+          .capacity = capacity,
+          .heads = {config.num_heads, config.num_kv_heads, config.head_dim()}});
+    }
+  }
+
+  KvCache<Storage>& cache(std::size_t layer) { return caches_[layer]; }
+  Workspace& workspace() { return workspace_; }
+
+  Index length() const { return caches_.front().length(0); }
+  Index capacity() const { return caches_.front().capacity(); }
+  /// Forgets the tokens from `length` on.
+  void truncate(Index length) {
+    for (auto& cache : caches_) cache.truncate(length);
+  }
+  /// What the caches of all layers take.
+  std::size_t kv_bytes() const {
+    std::size_t bytes = 0;
+    for (const auto& cache : caches_) bytes += static_cast<std::size_t>(cache.bytes());
+    return bytes;
+  }
+
+ private:
+  std::vector<KvCache<Storage>> caches_;
+  Workspace workspace_;
+};
+
+class Llama {
+ public:
+  using Token = std::int32_t;
+  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+  explicit Llama(const Checkpoint& file) : config_(file.config()) {
+    const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
+    embedding_ = matrix(file.token_embedding(), config_.vocab_size, hidden);
+    for (const Checkpoint::Layer& weights : file.layers()) {
+      Layer& layer = add_layer(RopeStyle::interleaved);
+      layer.attention_norm = vector(weights.attention_norm);
+      layer.attention.set_weight("wq", weights.wq);
+      layer.attention.set_weight("wk", weights.wk);
+      layer.attention.set_weight("wv", weights.wv);
+      layer.attention.set_weight("wo", weights.wo);
+      layer.feed_forward_norm = vector(weights.feed_forward_norm);
+      layer.gate = matrix(weights.w1, inner, hidden);
+      layer.down = matrix(weights.w2, hidden, inner);
+      layer.up = matrix(weights.w3, inner, hidden);
+    }
+    final_norm_ = vector(file.final_norm());
+    if (!file.shares_classifier()) {
+      classifier_ = matrix(file.classifier(), config_.vocab_size, hidden);
+    }
+  }
+
+  /// A LlamaForCausalLM of Hugging Face, whose config.json says `config`.
+  Llama(const LlamaConfig& config, const SafeTensors& file) : config_(config) {
+    const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
+    embedding_ = matrix(file, "model.embed_tokens.weight", config_.vocab_size, hidden);
+    for (Index i = 0; i < config_.num_layers; ++i) {
+      const std::string prefix = "model.layers." + std::to_string(i) + ".";
+      Layer& layer = add_layer(RopeStyle::rotate_half);
+      layer.attention_norm = vector(file, prefix + "input_layernorm.weight", hidden);
+      const auto set_attention = [&](const std::string& name, Index rows, Index columns) {
+        const std::string full_name = prefix + "self_attn." + name;
+        layer.attention.set_weight(full_name, matrix(file, full_name, rows, columns));
+      };
+      set_attention("q_proj.weight", hidden, hidden);
+      set_attention("k_proj.weight", config_.kv_size(), hidden);
+      set_attention("v_proj.weight", config_.kv_size(), hidden);
+      set_attention("o_proj.weight", hidden, hidden);
+      layer.feed_forward_norm = vector(file, prefix + "post_attention_layernorm.weight", hidden);
+      layer.gate = matrix(file, prefix + "mlp.gate_proj.weight", inner, hidden);
+      layer.up = matrix(file, prefix + "mlp.up_proj.weight", inner, hidden);
+      layer.down = matrix(file, prefix + "mlp.down_proj.weight", hidden, inner);
+    }
+    final_norm_ = vector(file, "model.norm.weight", hidden);
+    if (file.contains("lm_head.weight")) {
+      classifier_ = matrix(file, "lm_head.weight", config_.vocab_size, hidden);
+    }
+  }
+
+  const LlamaConfig& config() const { return config_; }
+
+  /// Continues the session's sequence by `tokens` and returns the logits behind each of them,
+  /// [tokens, vocab_size]. Throws std::invalid_argument for a token outside of the vocabulary and
+  /// std::length_error if the session is full; it is then left as it was.
+  template <Scalar Storage, Executor E = Serial>
+  Matrix forward(std::span<const Token> tokens, LlamaSession<Storage>& session,
+                 E executor = {}) const {
+    if (std::ssize(tokens) > session.capacity() - session.length()) {
+      throw std::length_error(message("a session of capacity ", session.capacity(), " that holds ",
+                                      session.length(), " tokens has no room for ",
+                                      std::ssize(tokens), " more"));
+    }
+    return run(
+        tokens, [&](const Attention& attention, std::size_t layer, const Matrix& x, Matrix& y) {
+          attention.forward(x, y, &session.cache(layer), &session.workspace(), Causal{}, executor);
+        });
+  }
+
+  /// The same of a whole sequence, without a cache.
+  Matrix forward(std::span<const Token> tokens) const {
+    return run(tokens, [](const Attention& attention, std::size_t, const Matrix& x, Matrix& y) {
+      attention.forward(x, y);
+    });
+  }
+
+ private:
+  using Attention = MultiHeadAttention<float>;
+  struct Layer {
+    Attention attention;                        // wq, wk, wv, wo
+    std::vector<float> attention_norm = {};     // [hidden_size]
+    std::vector<float> feed_forward_norm = {};  // [hidden_size]
+    Matrix gate = {};                           // [intermediate_size, hidden_size]
+    Matrix up = {};                             // [intermediate_size, hidden_size]
+    Matrix down = {};                           // [hidden_size, intermediate_size]
+  };
+
+  /// `attend(attention, layer, x, y)` is self-attention of one layer, with a cache or without.
+  template <typename Attend>
+  Matrix run(std::span<const Token> tokens, Attend attend) const {
+    Matrix x(std::ssize(tokens), config_.hidden_size);  // the residual stream
+    for (Index i = 0; i < x.rows(); ++i) x.row(i) = embedding_.row(checked(tokens, i));
+
+    Matrix y(x.rows(), x.cols());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      attend(layer.attention, i, normalized(x, layer.attention_norm), y);
+      x += y;
+      // SwiGLU: down(silu(gate(x)) * up(x))
+      const Matrix h = normalized(x, layer.feed_forward_norm);
+      const Matrix gate = h * layer.gate.transpose();
+      const Matrix up = h * layer.up.transpose();
+      const Matrix inner = gate.array() / (1 + (-gate.array()).exp()) * up.array();
+      x.noalias() += inner * layer.down.transpose();
+    }
+    return normalized(x, final_norm_) *
+           (classifier_.size() > 0 ? classifier_ : embedding_).transpose();
+  }
+
+  Layer& add_layer(RopeStyle style) {
+    layers_.push_back({.attention = Attention(
+                           {.hidden_size = config_.hidden_size,
+                            .num_heads = config_.num_heads,
+                            .num_kv_heads = config_.num_kv_heads,
+                            .rope = RopeConfig{.theta = config_.rope_theta, .style = style}})});
+    return layers_.back();
+  }
+
+  Matrix normalized(const Matrix& x, const std::vector<float>& weight) const {
+    Matrix y(x.rows(), x.cols());
+    rms_norm(x, std::span(weight), y, config_.rms_norm_eps);
+    return y;
+  }
+
+  Index checked(std::span<const Token> tokens, Index i) const {
+    const Token token = tokens[static_cast<std::size_t>(i)];
+    require(token >= 0 && token < config_.vocab_size, "token ", token,
+            " is outside of a vocabulary of ", config_.vocab_size);
+    return token;
+  }
+
+  static std::vector<float> vector(std::span<const float> values) {
+    return {values.begin(), values.end()};
+  }
+  static Matrix matrix(std::span<const float> values, Index rows, Index columns) {
+    return Eigen::Map<const Matrix>(values.data(), rows, columns);
+  }
+  // Throw std::runtime_error if the tensor has another shape.
+  static std::vector<float> vector(const SafeTensors& file, const std::string& name, Index size) {
+    check_shape(file, name, {size});
+    return file.to_float(name);
+  }
+  static Matrix matrix(const SafeTensors& file, const std::string& name, Index rows,
+                       Index columns) {
+    check_shape(file, name, {rows, columns});
+    return matrix(file.to_float(name), rows, columns);
+  }
+  static void check_shape(const SafeTensors& file, const std::string& name,
+                          const std::vector<std::int64_t>& expected) {
+    if (file.shape(name) == expected) return;
+    fail_at(file.file(), file.tensor(name).byte,
+            "tensor \"" + name + "\" is " + to_string(file.shape(name)) +
+                ", the configuration asks for " + to_string(expected));
+  }
+
+  LlamaConfig config_;
+  Matrix embedding_;  // [vocab_size, hidden_size]
+  std::vector<Layer> layers_;
+  std::vector<float> final_norm_;  // [hidden_size]
+  Matrix classifier_;              // [vocab_size, hidden_size]; empty if it is the embedding
+};
+
+}  // namespace gqa::examples
