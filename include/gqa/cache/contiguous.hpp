@@ -2,8 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 //
 // KvCache: the keys and values of one layer for a batch of sequences, each with a length of its own
-// and room for `capacity` tokens. Kept in strips (layout/strips.hpp), so that attention reads it as it
-// is; one KV head of one sequence is one contiguous stream.
+// and room for `capacity` tokens. Kept in strips (layout/strips.hpp), so that attention reads it as
+// it is; one KV head of one sequence is one contiguous stream.
 #pragma once
 
 #include <algorithm>
@@ -20,9 +20,9 @@ namespace gqa {
 
 /// Only num_kv_heads decides its size: a cache of 8 KV heads is a quarter of one of 32.
 ///
-/// Every operation happens in full or, when it throws, not at all: std::invalid_argument for shapes,
-/// std::length_error for tokens beyond the capacity. Several threads may read at once; writing needs
-/// the cache to oneself.
+/// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
+/// shapes, std::length_error for tokens beyond the capacity. Several threads may read at once;
+/// writing needs the cache to oneself.
 template <Scalar StorageT, typename HeadsT = Heads<>>
 class KvCache {
  public:
@@ -74,8 +74,8 @@ class KvCache {
     const auto keys = view(k);
     const auto values = view(v);
     check_tokens("append", keys.shape(), values.shape(), batch());
-    require(counts.empty() || std::ssize(counts) == batch(), "KvCache::append: ",
-            std::ssize(counts), " counts for a batch of ", batch());
+    require(counts.empty() || std::ssize(counts) == batch(),
+            "KvCache::append: ", std::ssize(counts), " counts for a batch of ", batch());
     const auto count = [&](Index b) {
       return counts.empty() ? keys.tokens() : counts[static_cast<std::size_t>(b)];
     };
@@ -139,9 +139,15 @@ class KvCache {
   void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
     if (begin == end) return;
     const Storage* blocks = block(b, kv_head, begin / block_keys);
+    // What follows, for prefetching: more of this head, or the next head of the buffer.
+    const Index heads_behind = batch() * num_kv_heads() - (b * num_kv_heads() + kv_head) - 1;
+    const Storage* next = end < length(b)    ? block(b, kv_head, ceil_div(end, block_keys))
+                          : heads_behind > 0 ? block(b, kv_head + 1, 0)
+                                             : nullptr;
     fn(StripRun{.blocks = reinterpret_cast<const std::byte*>(blocks),
                 .first = begin,
-                .count = end - begin});
+                .count = end - begin,
+                .next = reinterpret_cast<const std::byte*>(next)});
   }
 
  private:
@@ -149,9 +155,8 @@ class KvCache {
   Index head_bytes() const { return blocks_per_head() * strips_.block_bytes(); }
 
   const Storage* block(Index b, Index kv_head, Index i) const {
-    return reinterpret_cast<const Storage*>(buffer_.data() +
-                                            (b * num_kv_heads() + kv_head) * head_bytes() +
-                                            i * strips_.block_bytes());
+    return reinterpret_cast<const Storage*>(
+        buffer_.data() + (b * num_kv_heads() + kv_head) * head_bytes() + i * strips_.block_bytes());
   }
   Storage* block(Index b, Index kv_head, Index i) {
     return const_cast<Storage*>(std::as_const(*this).block(b, kv_head, i));
@@ -166,8 +171,7 @@ class KvCache {
     const TensorShape keys{batch, k.tokens, num_kv_heads(), head_dim()};
     const TensorShape values{batch, k.tokens, num_kv_heads(), value_dim()};
     require(k == keys, "KvCache::", who, ": keys are ", k, ", expected ", keys);
-    require(v == values, "KvCache::", who, ": values are ", v, ", expected ",
-            values);
+    require(v == values, "KvCache::", who, ": values are ", v, ", expected ", values);
   }
   void check_room(Index sequence, Index count) const {
     if (count > capacity_ - length(sequence)) {

@@ -7,8 +7,8 @@
 //   S = Q Kᵀ,   P = 2^(S - max),   O += P V,
 //
 // the keys and values read once for all rows, that is for every query head of the group and every
-// query token of the block. All decisions (maximum, rescaling, visibility) are made per row, and what
-// is hidden adds exact zeros, so a row's bits don't depend on its company.
+// query token of the block. All decisions (maximum, rescaling, visibility) are made per row, and
+// what is hidden adds exact zeros, so a row's bits don't depend on its company.
 #pragma once
 
 #include "gqa/kernel/call.hpp"
@@ -39,9 +39,9 @@ class RowBlock {
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
   struct Scratch {
-    T* q;           // [tile][padded head_dim][rows of the tile]
-    T* scores;      // [rows][64]: S, then P
-    T* sums;        // [rows][lanes of a pack]
+    T* q;                   // [tile][padded head_dim][rows of the tile]
+    T* scores;              // [rows][64]: S, then P
+    T* sums;                // [rows][lanes of a pack]
     QueryRow* row;          // [rows]
     Storage* clean_values;  // one block, see add_values_row_by_row()
 
@@ -56,8 +56,8 @@ class RowBlock {
   /// Rows [row_begin, row_begin + rows) of sequence `batch` that read `kv_head`; row r is token
   /// r / group and head r % group of the group. `states` and `out` [rows][padded value_dim] receive
   /// the result of reset() and step().
-  RowBlock(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch, Index batch,
-           Index kv_head, Index row_begin, Index rows)
+  RowBlock(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
+           Index batch, Index kv_head, Index row_begin, Index rows)
       : call_(call),
         layout_(layout),
         scratch_(scratch),
@@ -70,8 +70,8 @@ class RowBlock {
     for (Index r = 0; r < rows; ++r) {
       const Index q_index = (row_begin + r) / group;
       scratch.row[r] = {.q_index = q_index,
-                         .head = kv_head * group + (row_begin + r) % group,
-                         .q_pos = call.q_pos(batch, q_index)};
+                        .head = kv_head * group + (row_begin + r) % group,
+                        .q_pos = call.q_pos(batch, q_index)};
     }
     pack_queries();
   }
@@ -95,15 +95,22 @@ class RowBlock {
     return coverage_of(0, rows_, k_begin, k_end) == Coverage::skip;
   }
 
-  /// One block of keys and values: `keys` of them, from index `first` on.
-  void step(const Storage* block, Index first, Index keys) {
+  /// One block of keys and values: `keys` of them, from index `first` on. `later` is a block that
+  /// will be read soon, or null: it is brought to L2 while this one is multiplied, line by line,
+  /// which is what makes a decode step take the larger of memory time and compute time rather than
+  /// their sum.
+  void step(const Storage* block, Index first, Index keys, const Storage* later = nullptr) {
+    const std::uintptr_t ahead =
+        later ? reinterpret_cast<std::uintptr_t>(later) - reinterpret_cast<std::uintptr_t>(block)
+              : 0;
     Coverage seen[max_block_rows / 6][2];
     if (!look(first, keys, seen)) return;
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
     for_each_strip(seen, [&](Index tile, int begin, int end) {
       with_rows(tiles_.height(tile), [&]<int Rows>() {
-        multiply_keys<Rows>(layout_, queries(tile), block, begin, end, scores(tiles_.begin(tile)));
+        multiply_keys<Rows>(layout_, queries(tile), block, begin, end, scores(tiles_.begin(tile)),
+                            tile == 0 ? ahead : 0);
       });
     });
 
@@ -124,8 +131,9 @@ class RowBlock {
         if (begin == end || (poisoned && is_partial(seen[tile]))) continue;
         with_rows(tiles_.height(tile), [&, b = begin, e = end]<int Rows>() {
           const Index r = tiles_.begin(tile);
-          multiply_values<Rows>(layout_, scores(r), block, b * strip_width, e * strip_width, channel,
-                                std::min(channel + width, dim), out_row(r));
+          multiply_values<Rows>(layout_, scores(r), block, b * strip_width, e * strip_width,
+                                channel, std::min(channel + width, dim), out_row(r),
+                                tile == 0 ? ahead : 0);
         });
       }
     }
@@ -142,7 +150,9 @@ class RowBlock {
   static constexpr bool per_head = Call::Rules::per_head;
   using Strips = Coverage[2];
 
-  T* queries(Index tile) const { return scratch_.q + tiles_.begin(tile) * layout_.padded_head_dim(); }
+  T* queries(Index tile) const {
+    return scratch_.q + tiles_.begin(tile) * layout_.padded_head_dim();
+  }
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
@@ -201,8 +211,8 @@ class RowBlock {
         } else if (block == Coverage::full) {
           seen[tile][s] = Coverage::full;
         } else {
-          seen[tile][s] = coverage_of(tiles_.begin(tile), tiles_.begin(tile + 1), first + begin,
-                                      first + end);
+          seen[tile][s] =
+              coverage_of(tiles_.begin(tile), tiles_.begin(tile + 1), first + begin, first + end);
         }
       }
     }
@@ -250,8 +260,9 @@ class RowBlock {
     if (begin == end) return;
     T* s = scores(r);
 
-    // Scaled scores, times log2(e); hidden ones -inf. With score rules log2(e) comes behind them, in a
-    // loop of its own: in one, a compiler might contract s · scale + bias in one place and not another.
+    // Scaled scores, times log2(e); hidden ones -inf. With score rules log2(e) comes behind them,
+    // in a loop of its own: in one, a compiler might contract s · scale + bias in one place and not
+    // another.
     for (Index j = begin; j < end; j += Pack::size) {
       (Pack::load(s + j) * Pack::broadcast(scale_)).store(s + j);
     }
@@ -263,8 +274,9 @@ class RowBlock {
     for (int strip = strip_begin; strip < strip_end; ++strip) {
       if (seen[strip] != Coverage::partial) continue;
       for (Index j = strip * strip_width; j < (strip + 1) * strip_width; ++j) {
-        s[j] = call_.rules.visible(where(r, first + std::min(j, keys - 1))) ? s[j]
-                                                                           : SoftmaxState<T>::empty_max;
+        s[j] = call_.rules.visible(where(r, first + std::min(j, keys - 1)))
+                   ? s[j]
+                   : SoftmaxState<T>::empty_max;
       }
     }
     for (Index j = keys; j < end; ++j) s[j] = SoftmaxState<T>::empty_max;
@@ -296,8 +308,8 @@ class RowBlock {
     sum.store(sums(r));
   }
 
-  /// Is there a NaN or infinity among the values of keys that some row doesn't see? Its weight is 0,
-  /// and 0 · NaN is NaN. (Behind the last key, values are zero.)
+  /// Is there a NaN or infinity among the values of keys that some row doesn't see? Its weight is
+  /// 0, and 0 · NaN is NaN. (Behind the last key, values are zero.)
   bool hides_non_finite_values(const Storage* block, const Strips* seen) const {
     for (int s = 0; s < 2; ++s) {
       for (Index tile = 0; tile < tiles_.count; ++tile) {
@@ -324,8 +336,8 @@ class RowBlock {
     return reduce_add(sum) == T(0);
   }
 
-  /// O += P V for the rows of partial tiles with what a row doesn't see taken as zero: the same sums
-  /// in the same order, without 0 · NaN. Slow, and rare.
+  /// O += P V for the rows of partial tiles with what a row doesn't see taken as zero: the same
+  /// sums in the same order, without 0 · NaN. Slow, and rare.
   void add_values_row_by_row(const Storage* block, Index first, Index keys, const Strips* seen) {
     const Index dim = layout_.padded_value_dim();
     Storage* clean = scratch_.clean_values;
@@ -339,8 +351,8 @@ class RowBlock {
           if (call_.rules.visible(where(r, first + j))) continue;
           for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage(0);
         }
-        multiply_values<1>(layout_, scores(r), clean, begin * strip_width, end * strip_width, 0, dim,
-                           out_row(r));
+        multiply_values<1>(layout_, scores(r), clean, begin * strip_width, end * strip_width, 0,
+                           dim, out_row(r), 0);
       }
     }
   }

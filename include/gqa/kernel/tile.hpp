@@ -2,9 +2,9 @@
 // Copyright (c) 2026 The gqa authors
 //
 // The register tile: C [rows, lanes] (+)= A [rows, depth] · B, B being strips. Both products of
-// attention are this one: S = Q Kᵀ has keys as lanes and channels as depth, O += P V has channels as
-// lanes and keys as depth. The order of sums of an element of C is the order of depth, whatever the
-// tile, so that a row's bits don't depend on the rows beside it.
+// attention are this one: S = Q Kᵀ has keys as lanes and channels as depth, O += P V has channels
+// as lanes and keys as depth. The order of sums of an element of C is the order of depth, whatever
+// the tile, so that a row's bits don't depend on the rows beside it.
 #pragma once
 
 #include <utility>
@@ -20,9 +20,7 @@ inline namespace GQA_ISA {
 inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
 
 /// Registers per row of a tile: few rows need more of them, to have enough sums in flight.
-constexpr int tile_registers(int rows) {
-  return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2;
-}
+constexpr int tile_registers(int rows) { return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2; }
 
 /// How rows [0, rows) are cut into tiles of nearly the same height.
 struct RowTiles {
@@ -46,10 +44,11 @@ struct Step {
 };
 
 /// C (+)= A · B for Rows rows and Registers packs of lanes. B is `groups` steps of packing<Storage>
-/// depths each; `b_step` elements from a step to the next, `b_strip` from a strip to the next.
+/// depths each; `b_step` elements from a step to the next, `b_strip` from a strip to the next. What
+/// is `ahead` bytes behind B is prefetched.
 template <int Rows, int Registers, typename A, bool Accumulate, typename Storage, typename T>
 void multiply(const T* GQA_RESTRICT a, const Storage* GQA_RESTRICT b, Index b_step, Index b_strip,
-              Index groups, T* GQA_RESTRICT c, Index c_row) {
+              Index groups, T* GQA_RESTRICT c, Index c_row, std::uintptr_t ahead) {
   using Pack = simd::Pack<T>;
   constexpr Index p = packing<Storage>;
   constexpr Index per_strip = strip_width / Pack::size;
@@ -65,7 +64,10 @@ void multiply(const T* GQA_RESTRICT a, const Storage* GQA_RESTRICT b, Index b_st
     Pack lanes[Registers][p];
     GQA_UNROLL
     for (int j = 0; j < Registers; ++j) {
-      simd::widen(b + j / per_strip * b_strip + j % per_strip * Pack::size * p, lanes[j]);
+      const Storage* lane = b + j / per_strip * b_strip + j % per_strip * Pack::size * p;
+      simd::widen(lane, lanes[j]);
+      constexpr Index line = alignment / sizeof(Storage);
+      if (j % per_strip * Pack::size * p % line == 0) simd::prefetch(lane, ahead);
     }
     GQA_UNROLL
     for (int e = 0; e < p; ++e) {
@@ -91,14 +93,15 @@ template <typename F>
 GQA_INLINE void with_rows(Index n, F f) {
   [&]<int... I>(std::integer_sequence<int, I...>) {
     (void)((n == I + 1 && (f.template operator()<I + 1>(), true)) || ...);
-  }(std::make_integer_sequence<int, max_tile_rows>{});
+  }
+  (std::make_integer_sequence<int, max_tile_rows>{});
 }
 
 /// S = Q Kᵀ: scores of Rows query rows, packed as [depth][Rows], with the strips
 /// [strip_begin, strip_end) of a block's keys, into s [Rows][64].
 template <int Rows, typename Storage, typename T>
 void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage* block,
-                   int strip_begin, int strip_end, T* s) {
+                   int strip_begin, int strip_end, T* s, std::uintptr_t ahead) {
   constexpr Index p = packing<Storage>;
   constexpr int per_strip = static_cast<int>(strip_width / simd::Pack<T>::size);
   constexpr int wide = tile_registers(Rows);
@@ -107,7 +110,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage
   if constexpr (wide > per_strip) {  // a tile across both strips
     if (strip_begin == 0 && strip_end == 2) {
       multiply<Rows, wide, Step<1, Rows>, false>(q, block, strip_width * p, strip, groups, s,
-                                                 block_keys);
+                                                 block_keys, ahead);
       return;
     }
   }
@@ -115,19 +118,20 @@ void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage
   for (int i = strip_begin; i < strip_end; ++i) {
     for (int r = 0; r < per_strip; r += registers) {
       const Index lane = r * simd::Pack<T>::size;
-      multiply<Rows, registers, Step<1, Rows>, false>(q, block + i * strip + lane * p,
-                                                      strip_width * p, strip, groups,
-                                                      s + i * strip_width + lane, block_keys);
+      multiply<Rows, registers, Step<1, Rows>, false>(
+          q, block + i * strip + lane * p, strip_width * p, strip, groups,
+          s + i * strip_width + lane, block_keys, ahead);
     }
   }
 }
 
-/// O += P V in channels [begin, end), multiples of 32 or the padded value_dim: adds the values of keys
-/// [key_begin, key_end) of a block, multiples of 32, weighted with weights [Rows][64], to
-/// out [Rows][padded value_dim].
+/// O += P V in channels [begin, end), multiples of 32 or the padded value_dim: adds the values of
+/// keys [key_begin, key_end) of a block, multiples of 32, weighted with weights [Rows][64], to out
+/// [Rows][padded value_dim].
 template <int Rows, typename Storage, typename T>
 void multiply_values(const StripLayout<Storage>& layout, const T* weights, const Storage* block,
-                     Index key_begin, Index key_end, Index begin, Index end, T* out) {
+                     Index key_begin, Index key_end, Index begin, Index end, T* out,
+                     std::uintptr_t ahead) {
   constexpr Index p = packing<Storage>;
   constexpr Index size = simd::Pack<T>::size;
   constexpr int per_strip = static_cast<int>(strip_width / size);
@@ -140,21 +144,21 @@ void multiply_values(const StripLayout<Storage>& layout, const T* weights, const
   Index channel = begin;
   if constexpr (wide > per_strip) {  // tiles across two strips
     for (; channel + 2 * strip_width <= end; channel += 2 * strip_width) {
-      multiply<Rows, wide, A, true>(a, at(channel), strip_width * p,
-                                    layout.value_strip_elements(), groups, out + channel, out_row);
+      multiply<Rows, wide, A, true>(a, at(channel), strip_width * p, layout.value_strip_elements(),
+                                    groups, out + channel, out_row, ahead);
     }
   }
   constexpr int registers = std::min(wide, per_strip);
   for (; channel + strip_width <= end; channel += strip_width) {
     for (Index lane = 0; lane < strip_width; lane += registers * size) {
       multiply<Rows, registers, A, true>(a, at(channel) + lane * p, strip_width * p, 0, groups,
-                                         out + channel + lane, out_row);
+                                         out + channel + lane, out_row, ahead);
     }
   }
   constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
     multiply<Rows, narrow, A, true>(a, at(channel) + lane * p, strip_width / 2 * p, 0, groups,
-                                    out + channel + lane, out_row);
+                                    out + channel + lane, out_row, ahead);
   }
 }
 

@@ -4,6 +4,8 @@
 // Picks the instruction set that this translation unit is compiled for (core/config.hpp).
 #pragma once
 
+#include <cstdint>
+
 #include "gqa/core/config.hpp"
 
 #if defined(GQA_ISA_AVX512)
@@ -38,6 +40,14 @@ inline constexpr int registers =
 #else
     16;
 #endif
+
+/// Asks for the cache line `offset` bytes behind p to come to L2. The address may be anything.
+GQA_INLINE void prefetch([[maybe_unused]] const void* p, [[maybe_unused]] std::uintptr_t offset) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + offset), 0,
+                     2);
+#endif
+}
 
 /// 2^x for one number, the same bits as a lane of exp2(Pack).
 template <typename T>
