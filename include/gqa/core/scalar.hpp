@@ -5,21 +5,11 @@
 // sums are kept in AccumulatorOf<T>: float, or double for double.
 #pragma once
 
-// GCC 12 warns of uninitialised registers in its own AVX-512 header, which Eigen's products inline.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <Eigen/Core>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
 #include <concepts>
 #include <type_traits>
 
 #include "gqa/core/config.hpp"
+#include "gqa/core/eigen.hpp"
 
 namespace gqa {
 

@@ -5,16 +5,11 @@
 // never copying. Layouts differ between projects; behind a view they are only other strides.
 #pragma once
 
-#if __has_include(<unsupported/Eigen/CXX11/Tensor>)
-#include <unsupported/Eigen/CXX11/Tensor>
-#else
-#include <unsupported/Eigen/Tensor>
-#endif
-
 #include <array>
 #include <concepts>
 #include <type_traits>
 
+#include "gqa/core/eigen.hpp"
 #include "gqa/core/heads.hpp"
 
 namespace gqa {

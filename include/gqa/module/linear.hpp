@@ -8,7 +8,6 @@
 // OpenMP threads of their own.)
 #pragma once
 
-#include <Eigen/Core>
 #include <algorithm>
 
 #include "gqa/core/view.hpp"

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Eigen: dense matrices, and tensors from wherever this version of Eigen keeps them. GCC 12 warns of
+// uninitialised registers in its own AVX-512 header, which is included from here and which Eigen's
+// products inline, so those two warnings are off for Eigen's and the compiler's headers.
+#pragma once
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <Eigen/Core>
+
+#if __has_include(<unsupported/Eigen/CXX11/Tensor>)
+#include <unsupported/Eigen/CXX11/Tensor>
+#else
+#include <unsupported/Eigen/Tensor>
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
