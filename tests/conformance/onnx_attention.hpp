@@ -38,8 +38,7 @@ class OnnxAttention {
   Index q_len() const { return q().tokens(); }
   Index kv_len() const { return past() + k().tokens(); }
   AttentionShape shape() const {
-    return {q().batch(),   q_len(),   kv_len(), q().heads(), k().heads(),
-            q().dim(), v().dim()};
+    return {q().batch(), q_len(), kv_len(), q().heads(), k().heads(), q().dim(), v().dim()};
   }
 
   /// past_key and past_value, then K and V, as a decoder would have appended them.
@@ -55,8 +54,9 @@ class OnnxAttention {
     return cache;
   }
 
-  /// ONNX's causal offset is the length of the past, also where K is longer than Q. (With padding it
-  /// is nonpad - q_len, this library's default; with neither, Causal::top_left() is ONNX's rule.)
+  /// ONNX's causal offset is the length of the past, also where K is longer than Q. (With padding
+  /// it is nonpad - q_len, this library's default; with neither, Causal::top_left() is ONNX's
+  /// rule.)
   std::vector<Index> positions() const {
     std::vector<Index> result;
     for (Index b = 0; past() > 0 && b < q().batch(); ++b) {
@@ -98,8 +98,8 @@ class OnnxAttention {
       if (!ruled && !scaled) return fn(as_rules(soft_cap));
       if (biased && !causal && !scaled) return fn(soft_cap & bias());
     }
-    ADD_FAILURE() << "no rules for causal " << causal << ", scale " << scaled << ", soft cap " << cap
-                  << ", mask " << masked;
+    ADD_FAILURE() << "no rules for causal " << causal << ", scale " << scaled << ", soft cap "
+                  << cap << ", mask " << masked;
   }
 
   /// A tensor of the shape of Y, and a view of it.
@@ -108,9 +108,10 @@ class OnnxAttention {
     TensorView<T> view;
   };
   Output output() const {
-    Output out{std::vector<T>(static_cast<std::size_t>(q().batch() * q_len() * q().heads() * v().dim()),
-                              T(777)),
-               {}};
+    Output out{
+        std::vector<T>(static_cast<std::size_t>(q().batch() * q_len() * q().heads() * v().dim()),
+                       T(777)),
+        {}};
     const TensorShape shape{q().batch(), q_len(), q().heads(), v().dim()};
     out.view = q_.shape.size() == 4 ? heads_first(out.values.data(), shape)
                                     : TensorView<T>(out.values.data(), shape);

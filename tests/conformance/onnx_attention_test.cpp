@@ -5,6 +5,8 @@
 // from a cache and, where the case has no past, from plain tensors.
 #include "onnx_attention.hpp"
 
+#include "support/erased_rules.hpp"
+
 namespace gqa::test {
 namespace {
 
@@ -37,7 +39,7 @@ TEST_P(OnnxAttentionTest, ReferenceGivesYAndQkMatmulOutput) {
       options.positions = positions;
       if (!scores.empty()) options.scores = scores.data();
       options.stage = node.stage();
-      reference(node.q(), cache, out.view, rules, options);
+      reference(node.q(), cache, out.view, erased(rules, node.q().dim()), options);
     });
     node.expect_output(out.values, "reference");
     expect_near(scores, node.scores(), node.tolerance(), "qk_matmul_output");
@@ -49,23 +51,26 @@ TEST_P(OnnxAttentionTest, AttendGivesY) {
     const auto cache = node.cache();
     const auto positions = node.positions();
     auto out = node.output();
-    node.with_rules(
-        [&](const auto& rules) { attend(node.q(), cache, out.view, rules, {.positions = positions}); });
+    node.with_rules([&](const auto& rules) {
+      attend(node.q(), cache, out.view, erased(rules, node.q().dim()), {.positions = positions});
+    });
     node.expect_output(out.values, "attend from a cache");
   });
 }
 
 TEST_P(OnnxAttentionTest, AttendGivesYFromPlainTensors) {
-  in_its_type([](const auto& node) {
-    if (node.past() > 0) return;  // its keys lie in two tensors, which is what a cache is for
-    std::vector<Index> lengths;
-    for (Index b = 0; b < node.q().batch(); ++b) lengths.push_back(node.fresh(b));
-    auto out = node.output();
-    node.with_rules([&](const auto& rules) {
-      attend(node.q(), rows_kv(node.k(), node.v(), lengths), out.view, rules);
-    });
-    node.expect_output(out.values, "attend from plain tensors");
+  if (onnx_dtype(GetParam(), "Q") != examples::DType::f32) {
+    return;  // half goes through the cache only, to spare compilers
+  }
+  const OnnxAttention<float> node(GetParam());
+  if (node.past() > 0) return;  // its keys lie in two tensors, which is what a cache is for
+  std::vector<Index> lengths;
+  for (Index b = 0; b < node.q().batch(); ++b) lengths.push_back(node.fresh(b));
+  auto out = node.output();
+  node.with_rules([&](const auto& rules) {
+    attend(node.q(), rows_kv(node.k(), node.v(), lengths), out.view, erased(rules, node.q().dim()));
   });
+  node.expect_output(out.values, "attend from plain tensors");
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OnnxAttentionTest);

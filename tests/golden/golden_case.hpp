@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The golden cases of golden_cases.json, computed by PyTorch (make_golden.py says how), and the rules
-// of each as this library writes them.
+// The golden cases of golden_cases.json, computed by PyTorch (make_golden.py says how), and the
+// rules of each as this library writes them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -40,9 +40,7 @@ struct GoldenCase {
     return nlohmann::json::object();
   }
   bool has(const std::string& tensor) const { return json.at("tensors").contains(tensor); }
-  std::string tensor_name(const std::string& tensor) const {
-    return json.at("tensors").at(tensor);
-  }
+  std::string tensor_name(const std::string& tensor) const { return json.at("tensors").at(tensor); }
   template <typename T>
   std::vector<T> tensor(const std::string& tensor) const {
     return golden_tensors().convert<T>(tensor_name(tensor));
@@ -119,8 +117,8 @@ class GoldenAttention {
     return cache;
   }
 
-  /// Calls fn(rules) with the rules of the case. Only the combinations that cases have are compiled;
-  /// another one throws.
+  /// Calls fn(rules) with the rules of the case. Only the combinations that cases have are
+  /// compiled; another one throws.
   template <typename F>
   void with_rules(F fn) const {
     std::string key;

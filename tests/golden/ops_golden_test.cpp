@@ -11,10 +11,10 @@ namespace gqa::test {
 namespace {
 
 RopeConfig rope_config(const nlohmann::json& c) {
-  RopeConfig config{.theta = c.at("theta"),
-                    .rotary_dim = c.at("rotary_dim"),
-                    .style = c.at("interleaved").get<bool>() ? RopeStyle::interleaved
-                                                             : RopeStyle::rotate_half};
+  RopeConfig config{
+      .theta = c.at("theta"),
+      .rotary_dim = c.at("rotary_dim"),
+      .style = c.at("interleaved").get<bool>() ? RopeStyle::interleaved : RopeStyle::rotate_half};
   const std::string kind = c.at("scaling");
   const double factor = c.value("factor", 1.0);
   const Index original = c.value("original_max_position_embeddings", Index{0});

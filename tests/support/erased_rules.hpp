@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Rules behind virtual functions. attend() is compiled once for each type of rules, a second or two
+// a piece; a test that goes through dozens of combinations erases their types and compiles it
+// twice, for masks alone and for all that rules can be. What a combination means, and in which
+// order its parts act, is still the library's own code.
+#pragma once
+
+#include <gqa/score/rules.hpp>
+#include <memory>
+
+namespace gqa::test {
+
+class AnyRules {
+ public:
+  virtual ~AnyRules() = default;
+  virtual void check(const AttentionShape& shape) const = 0;
+  virtual bool visible(const Where& where) const = 0;
+  virtual Coverage tile(const Tile& tile) const = 0;
+  virtual float score(ScoreStage stage, float x, const Where& where) const = 0;
+  virtual double score(ScoreStage stage, double x, const Where& where) const = 0;
+  virtual float sink(Index head) const = 0;
+};
+
+template <typename RulesT>
+class TheseRules final : public AnyRules {
+ public:
+  explicit TheseRules(RulesT rules) : rules_(std::move(rules)) {}
+  void check(const AttentionShape& shape) const override { rules_.check(shape); }
+  bool visible(const Where& where) const override { return rules_.visible(where); }
+  Coverage tile(const Tile& tile) const override { return rules_.tile(tile); }
+  float score(ScoreStage stage, float x, const Where& where) const override {
+    return score_of(stage, x, where);
+  }
+  double score(ScoreStage stage, double x, const Where& where) const override {
+    return score_of(stage, x, where);
+  }
+  float sink(Index head) const override { return rules_.sink(head); }
+
+ private:
+  template <typename T>
+  T score_of(ScoreStage stage, T x, const Where& where) const {
+    return stage == ScoreStage::capped ? rules_.template score_stage<ScoreStage::capped>(x, where)
+                                       : rules_.template score_stage<ScoreStage::biased>(x, where);
+  }
+
+  RulesT rules_;
+};
+
+/// The masks of erased rules, as one part.
+struct ErasedMask {
+  static constexpr bool per_head = true;
+  std::shared_ptr<const AnyRules> rules;
+
+  void check(const AttentionShape& shape) const { rules->check(shape); }
+  bool visible(const Where& where) const { return rules->visible(where); }
+  Coverage tile(const Tile& tile) const { return rules->tile(tile); }
+};
+
+/// Their score rules of one stage, as one part.
+template <ScoreStage Stage>
+struct ErasedScores {
+  static constexpr ScoreStage stage = Stage;
+  std::shared_ptr<const AnyRules> rules;
+
+  float score(float x, const Where& where) const { return rules->score(Stage, x, where); }
+  double score(double x, const Where& where) const { return rules->score(Stage, x, where); }
+};
+
+/// Their sink logits.
+struct ErasedSinks {
+  std::shared_ptr<const AnyRules> rules;
+
+  float sink(Index head) const { return rules->sink(head); }
+};
+
+/// The same rules in one of two types: masks only, or with scores and sink logits.
+template <typename RulesT>
+auto erased(const RulesT& rules, Index head_dim) {
+  const auto any = std::make_shared<const TheseRules<RulesT>>(rules);
+  const auto masks = Scale{rules.scale(head_dim)} & ErasedMask{any};
+  if constexpr (RulesT::has_scores || RulesT::has_sinks) {
+    return masks & ErasedScores<ScoreStage::capped>{any} & ErasedScores<ScoreStage::biased>{any} &
+           ErasedSinks{any};
+  } else {
+    return masks;
+  }
+}
+
+}  // namespace gqa::test
