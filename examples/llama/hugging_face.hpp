@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Reading the config.json that lies beside a Hugging Face checkpoint. What model.hpp doesn't do
-// (biases, stretched rotary embedding, heads of another width) is refused, not ignored.
+// Llama models of Hugging Face: a config.json, and weights in safetensors by the names that
+// transformers gives them. What model.hpp doesn't do (biases, stretched rotary embedding, heads of
+// another width) is refused, not ignored.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,10 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
-#include "llama/checkpoint.hpp"
+#include "llama/model.hpp"
+#include "support/safetensors.hpp"
 
 namespace gqa::examples {
 
@@ -83,6 +86,54 @@ inline LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
   refuse_unless("attention_bias", false);
   refuse_unless("mlp_bias", false);
   return config;
+}
+
+namespace detail {
+
+/// A tensor of this shape as float. Throws std::runtime_error if it has another one.
+inline std::vector<float> read_weight(const SafeTensors& file, const std::string& name,
+                                      const std::vector<std::int64_t>& shape) {
+  if (file.shape(name) != shape) {
+    fail_at(file.file(), file.tensor(name).byte,
+            "tensor \"" + name + "\" is " + to_string(file.shape(name)) +
+                ", the configuration asks for " + to_string(shape));
+  }
+  return file.to_float(name);
+}
+inline Llama::Matrix read_matrix(const SafeTensors& file, const std::string& name, Index rows,
+                                 Index columns) {
+  return Eigen::Map<const Llama::Matrix>(read_weight(file, name, {rows, columns}).data(), rows,
+                                         columns);
+}
+
+}  // namespace detail
+
+inline Llama::Llama(const LlamaConfig& config, const SafeTensors& file) : config_(config) {
+  using detail::read_matrix, detail::read_weight;
+  const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
+  embedding_ = read_matrix(file, "model.embed_tokens.weight", config_.vocab_size, hidden);
+  for (Index i = 0; i < config_.num_layers; ++i) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    Layer& layer = add_layer(RopeStyle::rotate_half);
+    layer.attention_norm = read_weight(file, prefix + "input_layernorm.weight", {hidden});
+    const auto set_attention = [&](const std::string& name, Index rows, Index columns) {
+      const std::string full_name = prefix + "self_attn." + name;
+      layer.attention.set_weight(full_name, read_matrix(file, full_name, rows, columns));
+    };
+    set_attention("q_proj.weight", hidden, hidden);
+    set_attention("k_proj.weight", config_.kv_size(), hidden);
+    set_attention("v_proj.weight", config_.kv_size(), hidden);
+    set_attention("o_proj.weight", hidden, hidden);
+    layer.feed_forward_norm =
+        read_weight(file, prefix + "post_attention_layernorm.weight", {hidden});
+    layer.gate = read_matrix(file, prefix + "mlp.gate_proj.weight", inner, hidden);
+    layer.up = read_matrix(file, prefix + "mlp.up_proj.weight", inner, hidden);
+    layer.down = read_matrix(file, prefix + "mlp.down_proj.weight", hidden, inner);
+  }
+  final_norm_ = read_weight(file, "model.norm.weight", {hidden});
+  if (file.contains("lm_head.weight")) {
+    classifier_ = read_matrix(file, "lm_head.weight", config_.vocab_size, hidden);
+  }
 }
 
 }  // namespace gqa::examples

@@ -15,9 +15,10 @@
 #include <vector>
 
 #include "llama/checkpoint.hpp"
-#include "support/safetensors.hpp"
 
 namespace gqa::examples {
+
+class SafeTensors;
 
 /// One sequence that a Llama reads or writes: its keys and values in all layers, and scratch
 /// memory.
@@ -80,32 +81,9 @@ class Llama {
     }
   }
 
-  /// A LlamaForCausalLM of Hugging Face, whose config.json says `config`.
-  Llama(const LlamaConfig& config, const SafeTensors& file) : config_(config) {
-    const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
-    embedding_ = matrix(file, "model.embed_tokens.weight", config_.vocab_size, hidden);
-    for (Index i = 0; i < config_.num_layers; ++i) {
-      const std::string prefix = "model.layers." + std::to_string(i) + ".";
-      Layer& layer = add_layer(RopeStyle::rotate_half);
-      layer.attention_norm = vector(file, prefix + "input_layernorm.weight", hidden);
-      const auto set_attention = [&](const std::string& name, Index rows, Index columns) {
-        const std::string full_name = prefix + "self_attn." + name;
-        layer.attention.set_weight(full_name, matrix(file, full_name, rows, columns));
-      };
-      set_attention("q_proj.weight", hidden, hidden);
-      set_attention("k_proj.weight", config_.kv_size(), hidden);
-      set_attention("v_proj.weight", config_.kv_size(), hidden);
-      set_attention("o_proj.weight", hidden, hidden);
-      layer.feed_forward_norm = vector(file, prefix + "post_attention_layernorm.weight", hidden);
-      layer.gate = matrix(file, prefix + "mlp.gate_proj.weight", inner, hidden);
-      layer.up = matrix(file, prefix + "mlp.up_proj.weight", inner, hidden);
-      layer.down = matrix(file, prefix + "mlp.down_proj.weight", hidden, inner);
-    }
-    final_norm_ = vector(file, "model.norm.weight", hidden);
-    if (file.contains("lm_head.weight")) {
-      classifier_ = matrix(file, "lm_head.weight", config_.vocab_size, hidden);
-    }
-  }
+  /// A LlamaForCausalLM of Hugging Face, whose config.json says `config`. Defined in
+  /// llama/hugging_face.hpp.
+  Llama(const LlamaConfig& config, const SafeTensors& file);
 
   const LlamaConfig& config() const { return config_; }
 
@@ -193,23 +171,6 @@ class Llama {
   }
   static Matrix matrix(std::span<const float> values, Index rows, Index columns) {
     return Eigen::Map<const Matrix>(values.data(), rows, columns);
-  }
-  // Throw std::runtime_error if the tensor has another shape.
-  static std::vector<float> vector(const SafeTensors& file, const std::string& name, Index size) {
-    check_shape(file, name, {size});
-    return file.to_float(name);
-  }
-  static Matrix matrix(const SafeTensors& file, const std::string& name, Index rows,
-                       Index columns) {
-    check_shape(file, name, {rows, columns});
-    return matrix(file.to_float(name), rows, columns);
-  }
-  static void check_shape(const SafeTensors& file, const std::string& name,
-                          const std::vector<std::int64_t>& expected) {
-    if (file.shape(name) == expected) return;
-    fail_at(file.file(), file.tensor(name).byte,
-            "tensor \"" + name + "\" is " + to_string(file.shape(name)) +
-                ", the configuration asks for " + to_string(expected));
   }
 
   LlamaConfig config_;

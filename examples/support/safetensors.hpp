@@ -3,48 +3,27 @@
 //
 // Reading safetensors files (https://github.com/huggingface/safetensors): 8 bytes with the length n
 // of a JSON header, n bytes of JSON that give each tensor's dtype, shape and place, then the
-// tensors. A file comes from somewhere else, so all of it is checked before any of it is used: the
-// tensors must cover the data section exactly, without overlap and without holes, as the format
-// demands. safetensors_writer.hpp writes such files.
+// tensors. A file that breaks a rule is refused as a whole. safetensors_writer.hpp writes such
+// files.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <span>
-#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "support/binary_file.hpp"
 #include "support/dtype.hpp"
+#include "support/safetensors_header.hpp"
 
 namespace gqa::examples {
-
-/// One tensor of a SafeTensors file, which must outlive it.
-struct FileTensor {
-  DType dtype = DType::f32;
-  std::vector<std::int64_t> shape;   ///< outer to inner; empty is a scalar
-  std::span<const std::byte> bytes;  ///< row-major, little-endian
-  std::uint64_t byte = 0;            ///< where they begin in the file
-
-  std::size_t size() const { return bytes.size() / bytes_of(dtype); }
-};
-
-/// "[2, 3, 8]"
-inline std::string to_string(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (const std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
-  return text + "]";
-}
 
 /// A safetensors file in memory.
 class SafeTensors {
@@ -160,8 +139,7 @@ class SafeTensors {
   }
 
  private:
-  using Json = nlohmann::json;
-  static constexpr std::size_t length_bytes = 8;
+  static constexpr std::size_t length_bytes = SafeTensorsHeader::length_bytes;
   /// The limit of the reference implementation: nobody needs more, and no header may make us
   /// allocate more.
   static constexpr std::uint64_t max_header_bytes = 100'000'000;
@@ -191,181 +169,10 @@ class SafeTensors {
     }
   }
 
-  static std::string describe(const std::string& name, const FileTensor& tensor) {
-    return "tensor \"" + name + "\" (" + std::string(name_of(tensor.dtype)) + " " +
-           to_string(tensor.shape) + ")";
-  }
-
   void read_header(std::string_view text) {
-    const std::uint64_t data_begin = length_bytes + text.size();
-    const Json header = parse(text);
-    if (!header.is_object()) fail_at(file_, length_bytes, "the header isn't a JSON object");
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") {
-        read_metadata(text, entry);
-      } else {
-        tensors_.emplace(name, read_entry(text, name, entry, data_begin));
-      }
-    }
-    check_cover(data_begin);
-    check_booleans();
-  }
-
-  /// nlohmann's DOM keeps the last of two equal keys; a file with both is malformed, so they are
-  /// caught on the way. Depth is bounded too: the format nests objects and arrays two deep.
-  Json parse(std::string_view text) const {
-    // The parser would take a zero byte for the end, and what follows it for nothing.
-    if (const auto zero = text.find('\0'); zero != std::string_view::npos) {
-      fail_at(file_, length_bytes + zero, "the header isn't valid JSON: a zero byte");
-    }
-    std::vector<std::set<std::string>> keys;
-    const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-      if (depth > 4) fail_at(file_, length_bytes, "the header's JSON is nested too deeply");
-      if (event == Json::parse_event_t::object_start) keys.emplace_back();
-      if (event == Json::parse_event_t::object_end) keys.pop_back();
-      if (event == Json::parse_event_t::key) {
-        const auto& key = value.template get_ref<const std::string&>();
-        if (!keys.back().insert(key).second) {
-          fail_at(file_, byte_of_last(text, key), "the name \"" + key + "\" appears twice");
-        }
-      }
-      return true;
-    };
-    try {
-      return Json::parse(text.begin(), text.end(), watch);
-    } catch (const Json::parse_error& error) {
-      // error.byte counts from 1
-      fail_at(file_, length_bytes + (error.byte > 0 ? error.byte - 1 : 0),
-              std::string("the header isn't valid JSON: ") + error.what());
-    }
-  }
-
-  /// Where in the file the header spells this name (for messages: a name spelled with escapes isn't
-  /// found, and gives the header's first byte).
-  static std::uint64_t byte_of(std::string_view text, const std::string& name) {
-    const auto at = text.find('"' + name + '"');
-    return length_bytes + (at == std::string_view::npos ? 0 : at);
-  }
-  static std::uint64_t byte_of_last(std::string_view text, const std::string& name) {
-    const auto at = text.rfind('"' + name + '"');
-    return length_bytes + (at == std::string_view::npos ? 0 : at);
-  }
-
-  void read_metadata(std::string_view text, const Json& entry) {
-    const std::uint64_t byte = byte_of(text, "__metadata__");
-    if (!entry.is_object()) fail_at(file_, byte, "__metadata__ isn't an object");
-    for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string()) fail_at(file_, byte, "metadata \"" + key + "\" isn't a string");
-      metadata_.emplace(key, value.get<std::string>());
-    }
-  }
-
-  FileTensor read_entry(std::string_view text, const std::string& name, const Json& entry,
-                        std::uint64_t data_begin) const {
-    const auto fail = [&](const std::string& what) {
-      fail_at(file_, byte_of(text, name), "tensor \"" + name + "\": " + what);
-    };
-    if (!entry.is_object()) fail("isn't an object");
-    for (const char* field : {"dtype", "shape", "data_offsets"}) {
-      if (!entry.contains(field)) fail(std::string("has no ") + field);
-    }
-    for (const auto& [field, value] : entry.items()) {
-      if (field != "dtype" && field != "shape" && field != "data_offsets") {
-        fail("has an unknown field \"" + field + "\"");
-      }
-    }
-
-    FileTensor tensor;
-    if (!entry["dtype"].is_string()) fail("dtype isn't a string");
-    const auto& dtype = entry["dtype"].get_ref<const std::string&>();
-    if (!dtype_named(dtype)) fail("unknown dtype \"" + dtype + "\"");
-    tensor.dtype = *dtype_named(dtype);
-
-    if (!entry["shape"].is_array()) fail("shape isn't an array");
-    std::uint64_t expected = bytes_of(tensor.dtype);
-    bool empty = false;
-    for (const Json& n : entry["shape"]) {
-      const auto size = whole_number(n);
-      if (!size) fail("a size of its shape is " + n.dump() + ", not a whole number");
-      tensor.shape.push_back(static_cast<std::int64_t>(*size));
-      if (*size == 0) {
-        empty = true;
-      } else if (expected > std::uint64_t(std::numeric_limits<std::int64_t>::max()) / *size) {
-        fail("shape " + entry["shape"].dump() + " has more elements than 64 bits count");
-      } else {
-        expected *= *size;
-      }
-    }
-    if (empty) expected = 0;
-
-    const Json& offsets = entry["data_offsets"];
-    if (!offsets.is_array() || offsets.size() != 2) fail("data_offsets isn't a pair");
-    const auto begin = whole_number(offsets[0]), end = whole_number(offsets[1]);
-    if (!begin || !end) fail("data_offsets " + offsets.dump() + " aren't two whole numbers");
-    if (*begin > *end || *end > data_.size()) {
-      fail("data_offsets " + offsets.dump() + " lie outside of the " +
-           std::to_string(data_.size()) + " bytes of data");
-    }
-    tensor.byte = data_begin + *begin;
-    if (*end - *begin != expected) {
-      fail_at(file_, tensor.byte,
-              describe(name, tensor) + " needs " + std::to_string(expected) +
-                  " bytes, its data_offsets give " + std::to_string(*end - *begin));
-    }
-    tensor.bytes = data_.span().subspan(static_cast<std::size_t>(*begin),
-                                        static_cast<std::size_t>(*end - *begin));
-    return tensor;
-  }
-
-  /// A JSON number from 0 to 2^63 - 1, written as an integer.
-  static std::optional<std::uint64_t> whole_number(const Json& value) {
-    if (!value.is_number_unsigned()) return std::nullopt;
-    const auto n = value.get<std::uint64_t>();
-    if (n > std::uint64_t(std::numeric_limits<std::int64_t>::max())) return std::nullopt;
-    return n;
-  }
-
-  /// Each byte of the data section belongs to exactly one tensor.
-  void check_cover(std::uint64_t data_begin) const {
-    std::vector<std::pair<const FileTensor*, const std::string*>> order;
-    for (const auto& [name, tensor] : tensors_) order.emplace_back(&tensor, &name);
-    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-      return std::pair(a.first->byte, a.first->bytes.size()) <
-             std::pair(b.first->byte, b.first->bytes.size());
-    });
-    std::uint64_t covered = data_begin;
-    for (const auto& [tensor, name] : order) {
-      if (tensor->byte < covered) {
-        fail_at(file_, tensor->byte,
-                describe(*name, *tensor) + " overlaps the one before it, which ends at byte " +
-                    std::to_string(covered));
-      }
-      if (tensor->byte > covered) {
-        fail_at(file_, covered,
-                "no tensor owns the " + std::to_string(tensor->byte - covered) + " bytes before " +
-                    describe(*name, *tensor));
-      }
-      covered += tensor->bytes.size();
-    }
-    const std::uint64_t end = data_begin + data_.size();
-    if (covered != end) {
-      fail_at(file_, covered,
-              "no tensor owns the last " + std::to_string(end - covered) + " bytes");
-    }
-  }
-
-  /// A bool that is neither 0 nor 1 would be undefined behaviour to read.
-  void check_booleans() const {
-    for (const auto& [name, tensor] : tensors_) {
-      if (tensor.dtype != DType::boolean) continue;
-      for (std::size_t i = 0; i < tensor.bytes.size(); ++i) {
-        const int value = std::to_integer<int>(tensor.bytes[i]);
-        if (value > 1) {
-          fail_at(file_, tensor.byte + i,
-                  describe(name, tensor) + " holds " + std::to_string(value) + ", neither 0 nor 1");
-        }
-      }
-    }
+    SafeTensorsHeader header(file_, text, data_.span());
+    tensors_ = std::move(header.tensors);
+    metadata_ = std::move(header.metadata);
   }
 
   std::string file_;
