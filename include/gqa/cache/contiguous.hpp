@@ -189,10 +189,13 @@ class KvCache {
   void write(Index sequence, const Keys& keys, const Values& values, Index from, Index count) {
     Index& length = lengths_[static_cast<std::size_t>(sequence)];
     for (Index h = 0; h < num_kv_heads(); ++h) {
-      for (Index t = 0; t < count; ++t) {
+      for (Index t = 0; t < count;) {  // block by block
         const Index at = length + t;
-        put_token(strips_, block(sequence, h, at / block_keys), at % block_keys,
-                  keys.row(from, t, h), values.row(from, t, h));
+        const Index tokens = std::min(count - t, block_keys - at % block_keys);
+        put_tokens(strips_, block(sequence, h, at / block_keys), at % block_keys, tokens,
+                   keys.row(from, t, h), keys.strides().token, values.row(from, t, h),
+                   values.strides().token);
+        t += tokens;
       }
     }
     length += count;

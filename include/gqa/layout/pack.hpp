@@ -9,6 +9,7 @@
 
 #include "gqa/core/kv_source.hpp"
 #include "gqa/layout/strips.hpp"
+#include "gqa/simd/arch.hpp"
 
 namespace gqa {
 
@@ -29,9 +30,30 @@ void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, cons
   }
 }
 
+/// Writes tokens [t, t + count) of a block; strides count elements from a token's row to the
+/// next's.
+template <typename Storage, Scalar T>
+void put_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, Index count,
+                const T* keys, Index key_stride, const T* values, Index value_stride) {
+  // A token's rows of one head are short and far apart where there are many heads, so that the
+  // machine doesn't foresee the next ones. 2 rows ahead and 16 gave no more (Zen 4: twice as fast).
+  constexpr Index ahead = 4;
+  const auto prefetch = [](const T* row, Index n) {
+    for (Index c = 0; c < n; c += Index{alignment / sizeof(T)}) simd::prefetch(row + c, 0);
+  };
+  for (Index i = 0; i < count; ++i) {
+    if (i + ahead < count) {
+      prefetch(keys + (i + ahead) * key_stride, layout.head_dim());
+      prefetch(values + (i + ahead) * value_stride, layout.value_dim());
+    }
+    put_token(layout, block, t + i, keys + i * key_stride, values + i * value_stride);
+  }
+}
+
 /// Reads token `t` of a block back; either pointer may be null.
 template <typename Storage, Scalar T>
-void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key, T* value) {
+void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key,
+               T* value) {
   for (Index c = 0; key && c < layout.head_dim(); ++c) {
     key[c] = convert<T>(block[layout.key_offset(t, c)]);
   }
@@ -48,7 +70,8 @@ void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin
     return;
   }
   for (Index t = begin; t < end; ++t) {
-    for (Index c = 0; c < layout.padded_head_dim(); ++c) block[layout.key_offset(t, c)] = Storage(0);
+    for (Index c = 0; c < layout.padded_head_dim(); ++c)
+      block[layout.key_offset(t, c)] = Storage(0);
     for (Index c = 0; c < layout.padded_value_dim(); ++c) {
       block[layout.value_offset(t, c)] = Storage(0);
     }
@@ -59,10 +82,8 @@ void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin
 /// run.first % 64 + i.
 template <typename Storage>
 void pack_run(const StripLayout<Storage>& layout, const RowRun<Storage>& run, Storage* block) {
-  for (Index i = 0; i < run.count; ++i) {
-    put_token(layout, block, (run.first + i) % block_keys, run.keys + i * run.key_stride,
-              run.values + i * run.value_stride);
-  }
+  put_tokens(layout, block, run.first % block_keys, run.count, run.keys, run.key_stride, run.values,
+             run.value_stride);
 }
 
 /// Packs keys [begin, end) of a source of rows into the block at `block`; begin is a multiple of 64
@@ -72,16 +93,17 @@ void pack_block(const Source& source, Index batch, Index kv_head, Index begin, I
                 const StripLayout<typename Source::Storage>& layout,
                 typename Source::Storage* block) {
   zero_tokens(layout, block, 0, block_keys);
-  source.for_each_run(batch, kv_head, begin, end,
-                      [&](const RowRun<typename Source::Storage>& run) {
-                        pack_run(layout, run, block);
-                      });
+  source.for_each_run(batch, kv_head, begin, end, [&](const RowRun<typename Source::Storage>& run) {
+    pack_run(layout, run, block);
+  });
 }
 
-/// Copies keys [0, length) of one KV head into rows of T, [length][head_dim] and [length][value_dim],
-/// from a source of either layout. `present[i]` says whether the source still has key i.
+/// Copies keys [0, length) of one KV head into rows of T, [length][head_dim] and
+/// [length][value_dim], from a source of either layout. `present[i]` says whether the source still
+/// has key i.
 template <KvSource Source, Scalar T>
-void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* values, bool* present) {
+void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* values,
+               bool* present) {
   using Storage = typename Source::Storage;
   const Index length = source.length(batch);
   const Index head_dim = source.head_dim();
@@ -93,8 +115,8 @@ void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* val
       const Index key = run.first + i;
       present[key] = true;
       if constexpr (Source::layout == KvLayout::strips) {
-        const auto* block = reinterpret_cast<const Storage*>(run.blocks) +
-                            i / block_keys * layout.block_elements();
+        const auto* block =
+            reinterpret_cast<const Storage*>(run.blocks) + i / block_keys * layout.block_elements();
         get_token(layout, block, i % block_keys, keys + key * head_dim, values + key * value_dim);
       } else {
         std::transform(run.keys + i * run.key_stride, run.keys + i * run.key_stride + head_dim,

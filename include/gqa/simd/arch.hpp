@@ -17,6 +17,15 @@
 #endif
 
 namespace gqa::simd {
+
+/// Asks for the cache line `offset` bytes behind p to come to L2. The address may be anything.
+GQA_INLINE void prefetch([[maybe_unused]] const void* p, [[maybe_unused]] std::uintptr_t offset) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + offset), 0,
+                     2);
+#endif
+}
+
 inline namespace GQA_ISA {
 
 /// The registers' name, as explain() and benchmarks print it.
@@ -40,14 +49,6 @@ inline constexpr int registers =
 #else
     16;
 #endif
-
-/// Asks for the cache line `offset` bytes behind p to come to L2. The address may be anything.
-GQA_INLINE void prefetch([[maybe_unused]] const void* p, [[maybe_unused]] std::uintptr_t offset) {
-#if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + offset), 0,
-                     2);
-#endif
-}
 
 /// 2^x for one number, the same bits as a lane of exp2(Pack).
 template <typename T>
