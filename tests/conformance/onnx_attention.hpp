@@ -8,6 +8,7 @@
 #include <gqa/gqa.hpp>
 
 #include "onnx_case.hpp"
+#include "support/erased_rules.hpp"
 
 namespace gqa::test {
 
@@ -23,7 +24,12 @@ class OnnxAttention {
         past_k_(onnx_input<T>(c, "past_key")),
         past_v_(onnx_input<T>(c, "past_value")),
         nonpad_(onnx_input<std::int64_t>(c, "nonpad_kv_seqlen").values),
-        scores_(onnx_output<T>(c, "qk_matmul_output")) {}
+        scores_(onnx_output<T>(c, "qk_matmul_output")) {
+    const bool masked = c.inputs.contains("attn_mask");
+    if (masked && onnx_dtype(c, "attn_mask") != examples::DType::boolean) {
+      bias_ = onnx_input<T>(c, "attn_mask");
+    }
+  }
 
   TensorView<const T> q() const { return view_of(q_, "q_num_heads"); }
   TensorView<const T> k() const { return view_of(k_, "kv_num_heads"); }
@@ -65,41 +71,31 @@ class OnnxAttention {
     return result;
   }
 
-  /// Calls fn(rules) with what the node asks for. Only the combinations that cases have are
-  /// compiled; another one fails the test.
-  template <typename F>
-  void with_rules(F fn) const {
-    const bool causal = case_.attribute("is_causal", 0) != 0;
-    const bool scaled = case_.attributes.contains("scale");
-    const auto cap = case_.attribute("softcap", 0.0f);
-    const bool masked = case_.inputs.contains("attn_mask");
-    const bool boolean = masked && onnx_dtype(case_, "attn_mask") == examples::DType::boolean;
-    const SoftCap soft_cap{cap};
+  /// What the node asks for. Throws for a combination that no case had so far.
+  ErasedRules rules() const {
+    const auto erased = [this](const auto& rules) { return ErasedRules(rules, q().dim()); };
+    const Causal causal = plain() ? Causal::top_left() : Causal{};
     const Scale scale{case_.attribute("scale", 0.0)};
-    const bool ruled = causal || masked;
-    const Causal causal_rule = plain() ? Causal::top_left() : Causal{};
+    const SoftCap soft_cap{case_.attribute("softcap", 0.0f)};
+    std::string key;
+    const auto add = [&key](const char* part) {
+      key += key.empty() ? part : std::string(" & ") + part;
+    };
+    if (case_.attributes.contains("scale")) add("scale");
+    if (case_.attribute("is_causal", 0) != 0) add("causal");
+    if (soft_cap.cap != 0) add("softcap");
+    if (case_.inputs.contains("attn_mask")) add(bias_.present() ? "bias" : "mask");
 
-    const bool modified = scaled || cap != 0;
-    if (!ruled && !modified) return fn(as_rules(NoMask{}));
-    if (causal && !masked && !modified) return fn(as_rules(causal_rule));
-    if (boolean && !modified) {
-      const std::string& name = case_.inputs.at("attn_mask");
-      const DenseMask mask{dense<bool>(onnx_tensors().values<bool>(name).data())};
-      return causal ? fn(causal_rule & mask) : fn(as_rules(mask));
-    }
-    const bool biased = masked && !boolean;
-    const auto numbers = biased ? onnx_input<T>(case_, "attn_mask") : OnnxTensor<T>{};
-    const auto bias = [&] { return AdditiveBias<T>{dense<T>(numbers.values.data())}; };
-    if (biased && !modified) {
-      return causal ? fn(causal_rule & bias()) : fn(as_rules(bias()));
-    }
-    if constexpr (std::same_as<T, float>) {
-      if (!ruled && scaled && cap == 0) return fn(as_rules(scale));
-      if (!ruled && !scaled) return fn(as_rules(soft_cap));
-      if (biased && !causal && !scaled) return fn(soft_cap & bias());
-    }
-    ADD_FAILURE() << "no rules for causal " << causal << ", scale " << scaled << ", soft cap "
-                  << cap << ", mask " << masked;
+    if (key == "") return erased(NoMask{});
+    if (key == "scale") return erased(scale);
+    if (key == "causal") return erased(causal);
+    if (key == "softcap") return erased(soft_cap);
+    if (key == "mask") return erased(mask());
+    if (key == "causal & mask") return erased(causal & mask());
+    if (key == "bias") return erased(bias());
+    if (key == "causal & bias") return erased(causal & bias());
+    if (key == "softcap & bias") return erased(soft_cap & bias());
+    throw std::runtime_error(case_.name + " has rules unknown here: " + key);
   }
 
   /// A tensor of the shape of Y, and a view of it.
@@ -158,6 +154,10 @@ class OnnxAttention {
     const Index heads = case_.attributes.at(heads_attribute);
     return {t.values.data(), {t.size(0), t.size(1), heads, t.size(2) / heads}};
   }
+  DenseMask mask() const {
+    return {dense<bool>(onnx_tensors().values<bool>(case_.inputs.at("attn_mask")).data())};
+  }
+  AdditiveBias<T> bias() const { return {dense<T>(bias_.values.data())}; }
   /// attn_mask of rank 2, 3 or 4 as [batch | 1, num_heads | 1, q_len, kv_len].
   template <typename M>
   DenseView<M> dense(const M* data) const {
@@ -174,6 +174,7 @@ class OnnxAttention {
   OnnxTensor<T> q_, k_, v_, past_k_, past_v_;
   std::vector<std::int64_t> nonpad_;
   OnnxTensor<T> scores_;
+  OnnxTensor<T> bias_;  // attn_mask, if it holds numbers
 };
 
 }  // namespace gqa::test

@@ -5,8 +5,6 @@
 // from a cache and, where the case has no past, from plain tensors.
 #include "onnx_attention.hpp"
 
-#include "support/erased_rules.hpp"
-
 namespace gqa::test {
 namespace {
 
@@ -34,12 +32,12 @@ TEST_P(OnnxAttentionTest, ReferenceGivesYAndQkMatmulOutput) {
     const auto positions = node.positions();
     auto out = node.output();
     std::vector<double> scores(node.scores().size());
-    node.with_rules([&](const auto& rules) {
+    node.rules().visit([&](const auto& rules) {
       ReferenceOptions<float> options;
       options.positions = positions;
       if (!scores.empty()) options.scores = scores.data();
       options.stage = node.stage();
-      reference(node.q(), cache, out.view, erased(rules, node.q().dim()), options);
+      reference(node.q(), cache, out.view, rules, options);
     });
     node.expect_output(out.values, "reference");
     expect_near(scores, node.scores(), node.tolerance(), "qk_matmul_output");
@@ -51,8 +49,8 @@ TEST_P(OnnxAttentionTest, AttendGivesY) {
     const auto cache = node.cache();
     const auto positions = node.positions();
     auto out = node.output();
-    node.with_rules([&](const auto& rules) {
-      attend(node.q(), cache, out.view, erased(rules, node.q().dim()), {.positions = positions});
+    node.rules().visit([&](const auto& rules) {
+      attend(node.q(), cache, out.view, rules, {.positions = positions});
     });
     node.expect_output(out.values, "attend from a cache");
   });
@@ -67,8 +65,8 @@ TEST_P(OnnxAttentionTest, AttendGivesYFromPlainTensors) {
   std::vector<Index> lengths;
   for (Index b = 0; b < node.q().batch(); ++b) lengths.push_back(node.fresh(b));
   auto out = node.output();
-  node.with_rules([&](const auto& rules) {
-    attend(node.q(), rows_kv(node.k(), node.v(), lengths), out.view, erased(rules, node.q().dim()));
+  node.rules().visit([&](const auto& rules) {
+    attend(node.q(), rows_kv(node.k(), node.v(), lengths), out.view, rules);
   });
   node.expect_output(out.values, "attend from plain tensors");
 }

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "support/attention_check.hpp"
+#include "support/erased_rules.hpp"
 #include "support/safetensors.hpp"
 
 namespace gqa::test {
@@ -52,6 +54,14 @@ inline std::string golden_name(const testing::TestParamInfo<GoldenCase>& info) {
   return info.param.name();
 }
 
+/// Copies numbers that lie dense into a tensor.
+template <Scalar T>
+void fill_with(TestTensor<T>& x, const std::vector<T>& numbers) {
+  std::size_t i = 0;
+  x.for_each([&](T& element) { element = numbers.at(i++); });
+  if (i != numbers.size()) throw std::runtime_error("a tensor takes fewer numbers than there are");
+}
+
 /// The cases of a section: "attention", "rope" or "rms_norm".
 inline std::vector<GoldenCase> golden_cases(const std::string& section) {
   std::ifstream in(std::filesystem::path(GQA_GOLDEN_DIR) / "golden_cases.json");
@@ -62,130 +72,92 @@ inline std::vector<GoldenCase> golden_cases(const std::string& section) {
   return cases;
 }
 
-/// The tensors of one attention case as T, and its rules.
-template <typename T>
-class GoldenAttention {
+/// The tensors of one attention case.
+template <Scalar T>
+AttentionInput<T, T> golden_input(const GoldenCase& c) {
+  const auto tensor = [&c](const char* name) {
+    const auto& n = golden_tensors().shape(c.tensor_name(name));
+    TestTensor<T> x({.batch = n[0], .tokens = n[1], .heads = n[2], .dim = n[3]});
+    fill_with(x, c.tensor<T>(name));
+    return x;
+  };
+  AttentionInput<T, T> input{tensor("q"), tensor("k"), tensor("v")};
+  if (c.json.contains("kv_lens")) c.json.at("kv_lens").get_to(input.lengths);
+  if (c.json.contains("q_positions")) {
+    for (const std::vector<Index> row : c.json.at("q_positions")) {
+      input.positions.insert(input.positions.end(), row.begin(), row.end());
+    }
+  }
+  return input;
+}
+
+/// The rules of one attention case, and the tables that they look into.
+class GoldenRules {
  public:
-  explicit GoldenAttention(const GoldenCase& c)
-      : case_(c),
-        q_(c.tensor<T>("q")),
-        k_(c.tensor<T>("k")),
-        v_(c.tensor<T>("v")),
-        shape_{.batch = c.number("batch"),
-               .q_len = c.number("q_len"),
-               .kv_len = c.number("kv_len"),
-               .num_heads = c.number("num_heads"),
-               .num_kv_heads = c.number("num_kv_heads"),
-               .head_dim = c.number("head_dim"),
-               .value_dim = c.number("value_dim")},
-        lengths_(static_cast<std::size_t>(shape_.batch), shape_.kv_len) {
-    if (c.json.contains("kv_lens")) lengths_ = c.json.at("kv_lens").get<std::vector<Index>>();
-    if (c.json.contains("q_positions")) {
-      for (const auto& row : c.json.at("q_positions")) {
-        for (const Index position : row) positions_.push_back(position);
+  explicit GoldenRules(const GoldenCase& c) : case_(c) {
+    if (c.has("sink_logits")) floats_ = c.tensor<float>("sink_logits");
+    if (c.has("bias")) floats_ = c.tensor<float>("bias");
+    if (c.has("t5_table")) floats_ = c.tensor<float>("t5_table");
+    const auto prefix_lm = c.rule("prefix_lm");
+    if (prefix_lm.contains("lengths")) prefix_lm.at("lengths").get_to(prefix_lengths_);
+    const auto documents = c.rule("documents");
+    if (documents.contains("ids")) {
+      for (const std::vector<int> keys : documents.at("ids")) {
+        k_documents_.insert(k_documents_.end(), keys.begin(), keys.end());
+        q_documents_.insert(q_documents_.end(), keys.end() - c.number("q_len"), keys.end());
       }
     }
   }
 
-  const AttentionShape& shape() const { return shape_; }
-  const std::vector<Index>& lengths() const { return lengths_; }
-  /// [batch, q_len], or empty where the queries are the last tokens.
-  const std::vector<Index>& positions() const { return positions_; }
-
-  TensorView<const T> q() const {
-    return {q_.data(), {shape_.batch, shape_.q_len, shape_.num_heads, shape_.head_dim}};
-  }
-  TensorView<const T> k() const {
-    return {k_.data(), {shape_.batch, shape_.kv_len, shape_.num_kv_heads, shape_.head_dim}};
-  }
-  TensorView<const T> v() const {
-    return {v_.data(), {shape_.batch, shape_.kv_len, shape_.num_kv_heads, shape_.value_dim}};
-  }
-
-  /// A cache with the keys and values of each sequence. Storage is float for float, and so on, or
-  /// whatever smaller type a test wants.
-  template <typename Storage = T>
-  KvCache<Storage> cache() const {
-    KvCache<Storage> cache(
-        {.batch = shape_.batch,
-         .capacity = shape_.kv_len,
-         .heads = {shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, shape_.value_dim}});
-    for (Index b = 0; b < shape_.batch; ++b) {
-      const Index n = lengths_[static_cast<std::size_t>(b)];
-      cache.append(b, k().sequence(b).tokens_slice(0, n), v().sequence(b).tokens_slice(0, n));
+  /// The rules as this library writes them. Throws for a combination that no case had so far.
+  ErasedRules rules() const {
+    std::string key = case_.json.contains("scale") ? "scale" : "";
+    for (const auto& rule : case_.json.at("rules")) {
+      key += (key.empty() ? "" : " & ") + rule.at("type").get<std::string>();
     }
-    return cache;
-  }
-
-  /// Calls fn(rules) with the rules of the case. Only the combinations that cases have are
-  /// compiled; another one throws.
-  template <typename F>
-  void with_rules(F fn) const {
-    std::string key;
-    if (case_.json.contains("scale")) key = "scale ";
-    for (const auto& rule : case_.json.at("rules")) key += rule.at("type").get<std::string>() + " ";
-
-    const Scale scale{case_.json.value("scale", 0.0)};
-    const Causal causal{};
-    const KeepFirst keep_first{case_.rule("keep_first").value("n", Index{0})};
-    const SoftCap soft_cap{case_.rule("soft_cap").value("cap", 1.0f)};
-    const Alibi alibi = Alibi::standard(shape_.num_heads);
-
-    if (key == "") return fn(as_rules(NoMask{}));
-    if (key == "causal ") return fn(as_rules(causal));
-    if (key == "causal_top_left ") return fn(as_rules(Causal::top_left()));
-    if (key == "scale causal ") return fn(scale & causal);
-    if (key == "sliding_window ") return fn(as_rules(flash_window()));
-    if (key == "causal sliding_window ") return fn(causal & hf_window());
-    if (key == "causal sliding_window keep_first ") return fn(causal & hf_window() & keep_first);
-    if (key == "causal alibi ") return fn(causal & alibi);
-    if (key == "alibi ") return fn(as_rules(alibi));
-    if (key == "causal sliding_window alibi ") return fn(causal & hf_window() & alibi);
-    if (key == "causal soft_cap ") return fn(causal & soft_cap);
-    if (key == "scale causal soft_cap ") return fn(scale & causal & soft_cap);
-    if (key == "scale causal sliding_window soft_cap ") {
-      return fn(scale & causal & hf_window() & soft_cap);
+    if (key == "") return erased(NoMask{});
+    if (key == "causal") return erased(Causal{});
+    if (key == "causal_top_left") return erased(Causal::top_left());
+    if (key == "scale & causal") return erased(scale() & Causal{});
+    if (key == "sliding_window") return erased(flash_window());
+    if (key == "causal & sliding_window") return erased(Causal{} & hf_window());
+    if (key == "causal & sliding_window & keep_first") {
+      return erased(Causal{} & hf_window() & KeepFirst{case_.rule("keep_first").at("n")});
+    }
+    if (key == "prefix_lm") return erased(PrefixLm{.lengths = prefix_lengths_});
+    if (key == "documents") return erased(documents());
+    if (key == "causal & documents") return erased(Causal{} & documents());
+    if (key == "dense_mask") return erased(mask());
+    if (key == "causal & dense_mask") return erased(Causal{} & mask());
+    if (key == "additive_bias") return erased(bias());
+    if (key == "causal & additive_bias") return erased(Causal{} & bias());
+    if (key == "alibi") return erased(alibi());
+    if (key == "causal & alibi") return erased(Causal{} & alibi());
+    if (key == "causal & sliding_window & alibi") return erased(Causal{} & hf_window() & alibi());
+    if (key == "causal & soft_cap") return erased(Causal{} & soft_cap());
+    if (key == "scale & causal & soft_cap") return erased(scale() & Causal{} & soft_cap());
+    if (key == "scale & causal & sliding_window & soft_cap") {
+      return erased(scale() & Causal{} & hf_window() & soft_cap());
     }
     // written in the wrong order on purpose: the soft cap comes first all the same
-    if (key == "causal soft_cap alibi ") return fn(alibi & soft_cap & causal);
-    if (key == "causal sink_logits " || key == "causal sliding_window sink_logits ") {
-      const auto logits = case_.tensor<float>("sink_logits");
-      const SinkLogits sinks{logits};
-      return key == "causal sink_logits " ? fn(causal & sinks) : fn(causal & hf_window() & sinks);
+    if (key == "causal & soft_cap & alibi") return erased(alibi() & soft_cap() & Causal{});
+    if (key == "causal & sink_logits") return erased(Causal{} & SinkLogits{floats_});
+    if (key == "causal & sliding_window & sink_logits") {
+      return erased(Causal{} & hf_window() & SinkLogits{floats_});
     }
-    if (key == "prefix_lm ") {
-      const std::vector<Index> lengths = case_.rule("prefix_lm").at("lengths");
-      return fn(as_rules(PrefixLm{.lengths = lengths}));
-    }
-    if (key == "documents " || key == "causal documents ") {
-      const auto ids = document_ids();
-      const Documents documents{ids.queries, ids.keys, shape_.q_len, shape_.kv_len};
-      return key == "documents " ? fn(as_rules(documents)) : fn(causal & documents);
-    }
-    if (key == "dense_mask " || key == "causal dense_mask ") {
-      const std::string name = case_.tensor_name("mask");
-      const DenseMask mask{dense(golden_tensors().values<bool>(name).data(), name)};
-      return key == "dense_mask " ? fn(as_rules(mask)) : fn(causal & mask);
-    }
-    if (key == "additive_bias " || key == "causal additive_bias ") {
-      const auto numbers = case_.tensor<float>("bias");
-      const AdditiveBias<float> bias{dense(numbers.data(), case_.tensor_name("bias"))};
-      return key == "additive_bias " ? fn(as_rules(bias)) : fn(causal & bias);
-    }
-    if (key == "scale t5_bias " || key == "scale causal t5_bias ") {
-      const auto table = case_.tensor<float>("t5_table");
-      const auto t5 = case_.rule("t5_bias");
-      const RelativeBias bias{.table = table,
-                              .num_buckets = t5.at("num_buckets"),
-                              .num_heads = shape_.num_heads,
-                              .bidirectional = t5.at("bidirectional"),
-                              .max_distance = t5.at("max_distance")};
-      return key == "scale t5_bias " ? fn(scale & bias) : fn(scale & causal & bias);
-    }
+    if (key == "scale & t5_bias") return erased(scale() & t5_bias());
+    if (key == "scale & causal & t5_bias") return erased(scale() & Causal{} & t5_bias());
     throw std::runtime_error("golden case " + case_.name() + " has rules unknown here: " + key);
   }
 
  private:
+  template <RulesOrPart RulesT>
+  ErasedRules erased(const RulesT& rules) const {
+    return {rules, case_.number("head_dim")};
+  }
+  Scale scale() const { return {case_.json.at("scale")}; }
+  SoftCap soft_cap() const { return {case_.rule("soft_cap").at("cap")}; }
+  Alibi alibi() const { return Alibi::standard(case_.number("num_heads")); }
   SlidingWindow flash_window() const {
     const auto window = case_.rule("sliding_window");
     return SlidingWindow::from_flash(window.at("left"), window.at("right"));
@@ -195,28 +167,32 @@ class GoldenAttention {
     const Index left = case_.rule("sliding_window").at("left");
     return SlidingWindow::from_hf(left + 1);
   }
+  Documents documents() const {
+    return {q_documents_, k_documents_, case_.number("q_len"), case_.number("kv_len")};
+  }
+  DenseMask mask() const {
+    const std::string name = case_.tensor_name("mask");
+    return {dense(golden_tensors().values<bool>(name).data(), name)};
+  }
+  AdditiveBias<float> bias() const { return {dense(floats_.data(), case_.tensor_name("bias"))}; }
+  RelativeBias t5_bias() const {
+    const auto t5 = case_.rule("t5_bias");
+    return {.table = floats_,
+            .num_buckets = t5.at("num_buckets"),
+            .num_heads = case_.number("num_heads"),
+            .bidirectional = t5.at("bidirectional"),
+            .max_distance = t5.at("max_distance")};
+  }
   template <typename M>
-  DenseView<M> dense(const M* data, const std::string& name) const {
+  static DenseView<M> dense(const M* data, const std::string& name) {
     const auto& n = golden_tensors().shape(name);
     return {data, {.batch = n[0], .num_heads = n[1], .q_len = n[2], .kv_len = n[3]}};
   }
-  struct DocumentIds {
-    std::vector<int> queries, keys;  // [batch, q_len], [batch, kv_len]
-  };
-  DocumentIds document_ids() const {
-    DocumentIds ids;
-    const auto rule = case_.rule("documents");
-    for (const std::vector<int> keys : rule.at("ids")) {
-      ids.keys.insert(ids.keys.end(), keys.begin(), keys.end());
-      ids.queries.insert(ids.queries.end(), keys.end() - shape_.q_len, keys.end());
-    }
-    return ids;
-  }
 
   GoldenCase case_;
-  std::vector<T> q_, k_, v_;
-  AttentionShape shape_;
-  std::vector<Index> lengths_, positions_;
+  std::vector<float> floats_;                   // sink logits, bias or T5's table
+  std::vector<Index> prefix_lengths_;           // [batch]
+  std::vector<int> q_documents_, k_documents_;  // [batch, q_len], [batch, kv_len]
 };
 
 }  // namespace gqa::test

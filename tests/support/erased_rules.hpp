@@ -75,17 +75,32 @@ struct ErasedSinks {
   float sink(Index head) const { return rules->sink(head); }
 };
 
-/// The same rules in one of two types: masks only, or with scores and sink logits.
-template <typename RulesT>
-auto erased(const RulesT& rules, Index head_dim) {
-  const auto any = std::make_shared<const TheseRules<RulesT>>(rules);
-  const auto masks = Scale{rules.scale(head_dim)} & ErasedMask{any};
-  if constexpr (RulesT::has_scores || RulesT::has_sinks) {
-    return masks & ErasedScores<ScoreStage::capped>{any} & ErasedScores<ScoreStage::biased>{any} &
-           ErasedSinks{any};
-  } else {
-    return masks;
+/// Rules whose type is forgotten. They look into tables that live elsewhere.
+class ErasedRules {
+ public:
+  template <RulesOrPart RulesT>
+  ErasedRules(const RulesT& part_or_rules, Index head_dim) {
+    const auto rules = as_rules(part_or_rules);
+    using All = decltype(as_rules(part_or_rules));
+    rules_ = std::make_shared<const TheseRules<All>>(rules);
+    scale_ = rules.scale(head_dim);
+    only_masks_ = !All::has_scores && !All::has_sinks;
   }
-}
+
+  /// Calls fn(rules) with one of two types of library rules: masks alone, or with score rules and
+  /// sink logits.
+  template <typename F>
+  void visit(F fn) const {
+    const auto masks = Scale{scale_} & ErasedMask{rules_};
+    if (only_masks_) return fn(masks);
+    return fn(masks & ErasedScores<ScoreStage::capped>{rules_} &
+              ErasedScores<ScoreStage::biased>{rules_} & ErasedSinks{rules_});
+  }
+
+ private:
+  std::shared_ptr<const AnyRules> rules_;
+  double scale_ = 0;
+  bool only_masks_ = false;
+};
 
 }  // namespace gqa::test
