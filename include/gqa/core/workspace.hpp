@@ -5,43 +5,11 @@
 #pragma once
 
 #include <memory>
-#include <new>
-#include <utility>
 
-#include "gqa/core/config.hpp"
+#include "gqa/core/aligned_buffer.hpp"
 #include "gqa/core/heads.hpp"
 
 namespace gqa {
-
-/// Bytes at a multiple of gqa::alignment. Unlike Eigen's own buffers, whose header depends on the
-/// instruction set, it can be made in one translation unit and freed in another.
-class AlignedBuffer {
- public:
-  AlignedBuffer() = default;
-  /// Contents are not initialised. Throws std::bad_alloc.
-  explicit AlignedBuffer(std::size_t bytes)
-      : data_(bytes == 0 ? nullptr
-                         : static_cast<std::byte*>(
-                               ::operator new(bytes, std::align_val_t(alignment)))),
-        bytes_(bytes) {}
-  AlignedBuffer(AlignedBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  AlignedBuffer(const AlignedBuffer&) = delete;
-  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { ::operator delete(data_, std::align_val_t(alignment)); }
-
-  std::byte* data() const { return data_; }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
 
 /// Scratch memory for attend(), a module, or an engine's own steps. It only grows, to the largest
 /// call so far. One workspace serves one call at a time.
