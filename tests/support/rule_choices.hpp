@@ -78,6 +78,18 @@ using ErasedMasks = Rules<Scale, ErasedMask>;
 using ErasedMasksAndScores = Rules<Scale, ErasedMask, ErasedMask, ErasedScores<ScoreStage::capped>,
                                    ErasedScores<ScoreStage::biased>, ErasedSinks>;
 
+/// Any rules behind the one part type AnyRules.
+template <RulesOrPart RulesT>
+std::shared_ptr<const AnyRules> erase(const RulesT& rules) {
+  using All = decltype(as_rules(rules));
+  return std::make_shared<const TheseRules<All>>(as_rules(rules));
+}
+/// Masks alone, as attend() takes them.
+template <RulesOrPart RulesT>
+ErasedMasks erase_masks(const RulesT& masks, double scale = 0.25) {
+  return Scale{scale} & ErasedMask{erase(masks)};
+}
+
 /// Makes rules for one shape and owns their tables.
 class RuleFactory {
  public:
@@ -87,40 +99,40 @@ class RuleFactory {
     const Index k = shape_.kv_len, reach = random_.integer(0, std::max<Index>(k / 2, 1));
     switch (choice) {
       case MaskChoice::none:
-        return any(NoMask{});
+        return erase(NoMask{});
       case MaskChoice::causal:
-        return any(Causal{});
+        return erase(Causal{});
       case MaskChoice::causal_top_left:
-        return any(Causal::top_left());
+        return erase(Causal::top_left());
       case MaskChoice::window_left:
-        return any(SlidingWindow::from_hf(reach + 1));
+        return erase(SlidingWindow::from_hf(reach + 1));
       case MaskChoice::window_both:
-        return any(SlidingWindow{.left = reach, .right = random_.integer(0, 40)});
+        return erase(SlidingWindow{.left = reach, .right = random_.integer(0, 40)});
       case MaskChoice::window_ahead:
-        return any(SlidingWindow{.right = reach});
+        return erase(SlidingWindow{.right = reach});
       case MaskChoice::causal_window_keep_first:
-        return any(Causal{} & SlidingWindow::from_hf(reach + 1) &
-                   KeepFirst{random_.integer(0, 70)});
+        return erase(Causal{} & SlidingWindow::from_hf(reach + 1) &
+                     KeepFirst{random_.integer(0, 70)});
       case MaskChoice::prefix_lm:
-        return any(PrefixLm{.length = random_.integer(0, k)});
+        return erase(PrefixLm{.length = random_.integer(0, k)});
       case MaskChoice::prefix_lm_per_sequence:
-        return any(PrefixLm{.lengths = indices(shape_.batch, k)});
+        return erase(PrefixLm{.lengths = indices(shape_.batch, k)});
       case MaskChoice::documents:
-        return any(documents());
+        return erase(documents());
       case MaskChoice::causal_documents:
-        return any(Causal{} & documents());
+        return erase(Causal{} & documents());
       case MaskChoice::dense:
-        return any(DenseMask{bools({1, 1, shape_.q_len, k})});
+        return erase(DenseMask{bools({1, 1, shape_.q_len, k})});
       case MaskChoice::dense_per_head:
-        return any(DenseMask{bools({shape_.batch, shape_.num_heads, shape_.q_len, k})});
+        return erase(DenseMask{bools({shape_.batch, shape_.num_heads, shape_.q_len, k})});
       case MaskChoice::dense_short:
-        return any(DenseMask{bools({shape_.batch, 1, 1, k - k / 3})});
+        return erase(DenseMask{bools({shape_.batch, 1, 1, k - k / 3})});
       case MaskChoice::function:
-        return any(mask_function([](const Where& w) {
+        return erase(mask_function([](const Where& w) {
           return (w.k_pos * 7 + w.q_pos * 3 + w.head + w.batch) % 4 != 0;
         }));
       case MaskChoice::everything_hidden:
-        return any(mask_function([](const Where&) { return false; }));
+        return erase(mask_function([](const Where&) { return false; }));
     }
     return nullptr;
   }
@@ -128,31 +140,31 @@ class RuleFactory {
   std::shared_ptr<const AnyRules> score(ScoreChoice choice) {
     switch (choice) {
       case ScoreChoice::none:
-        return any(NoMask{});
+        return erase(NoMask{});
       case ScoreChoice::soft_cap:
-        return any(SoftCap{3.0f});
+        return erase(SoftCap{3.0f});
       case ScoreChoice::alibi:
-        return any(Alibi::standard(shape_.num_heads));
+        return erase(Alibi::standard(shape_.num_heads));
       case ScoreChoice::relative_bias:
-        return any(
+        return erase(
             RelativeBias{.table = floats(32 * shape_.num_heads), .num_heads = shape_.num_heads});
       case ScoreChoice::relative_bias_causal:
-        return any(RelativeBias{.table = floats(12 * shape_.num_heads),
-                                .num_buckets = 12,
-                                .num_heads = shape_.num_heads,
-                                .bidirectional = false,
-                                .max_distance = 50});
+        return erase(RelativeBias{.table = floats(12 * shape_.num_heads),
+                                  .num_buckets = 12,
+                                  .num_heads = shape_.num_heads,
+                                  .bidirectional = false,
+                                  .max_distance = 50});
       case ScoreChoice::additive_bias:
-        return any(AdditiveBias<float>{bias(1, shape_.num_heads, 0.0)});
+        return erase(AdditiveBias<float>{bias(1, shape_.num_heads, 0.0)});
       case ScoreChoice::additive_bias_hiding:
-        return any(AdditiveBias<float>{bias(shape_.batch, 1, 0.3)});
+        return erase(AdditiveBias<float>{bias(shape_.batch, 1, 0.3)});
       case ScoreChoice::sinks:
-        return any(SinkLogits{floats(shape_.num_heads)});
+        return erase(SinkLogits{floats(shape_.num_heads)});
       case ScoreChoice::all_together:
-        return any(SinkLogits{floats(shape_.num_heads)} & Alibi::standard(shape_.num_heads) &
-                   AdditiveBias<float>{bias(1, 1, 0.1)} & SoftCap{5.0f});
+        return erase(SinkLogits{floats(shape_.num_heads)} & Alibi::standard(shape_.num_heads) &
+                     AdditiveBias<float>{bias(1, 1, 0.1)} & SoftCap{5.0f});
       case ScoreChoice::function:
-        return any(score_function([](auto x, const Where& w) {
+        return erase(score_function([](auto x, const Where& w) {
           return x + static_cast<decltype(x)>((w.k_pos - w.q_pos + w.head) % 5) / 4;
         }));
     }
@@ -172,11 +184,6 @@ class RuleFactory {
   }
 
  private:
-  template <typename T>
-  std::shared_ptr<const AnyRules> any(const T& rules) {
-    using All = decltype(as_rules(rules));
-    return std::make_shared<const TheseRules<All>>(as_rules(rules));
-  }
   std::span<const Index> indices(Index n, Index highest) {
     auto& table = indices_.emplace_back(static_cast<std::size_t>(n));
     for (Index& x : table) x = random_.integer(0, highest);
