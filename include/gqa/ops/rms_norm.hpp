@@ -60,11 +60,10 @@ inline namespace GQA_ISA {
 
 /// Normalises each row of x into y of the same shape, which may be x itself: rows of a matrix, of
 /// hidden states [batch, tokens, width] (see rows_of), or of each head of [batch, tokens, heads,
-/// dim]. weight has as many elements as a row, or none for all 1. Gemma's checkpoints store weight
-/// - 1: add 1 to theirs. To normalise over several last dimensions, view them as one: a TensorView
-/// of
-/// {.tokens = outer, .heads = 1, .dim = inner}.
-/// Sums are kept in double. Allocates nothing. Throws std::invalid_argument.
+/// dim]. weight (span, vector, Eigen vector) has as many elements as a row, or none for all 1.
+/// Gemma's checkpoints store the weight less 1. To normalise over several last dimensions, view
+/// them as one: a TensorView of shape [1, outer, 1, inner]. Sums are kept in double. Allocates
+/// nothing. Throws std::invalid_argument.
 template <typename X, typename Weight, typename Y>
 void rms_norm(const X& x, const Weight& weight, Y&& y, double eps = 1e-5) {
   const auto from = rows_of(x);
