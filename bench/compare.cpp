@@ -36,17 +36,22 @@ struct Settings {
   std::string json = GQA_BENCH_FOLDER "/compare.json";
 };
 
-/// One table: a step, and its lines.
+/// One table.
 struct Section {
   Step step;
-  std::vector<Line> lines;
+  Outcome outcome;
 
   bool decodes() const { return step.q_len == 1; }
   double flops() const {
     return causal_flops(step.num_heads, step.head_dim, step.q_len, step.kv_len);
   }
+  /// The share of the machine's limit: what the step must read or compute, whichever takes longer.
+  double share_of_limit(const Line& line) const {
+    const double reading = static_cast<double>(line.kv_bytes) / outcome.bandwidth;
+    return std::max(reading, flops() / outcome.flops) / line.library.seconds;
+  }
   const Line* mha() const {
-    for (const Line& line : lines) {
+    for (const Line& line : outcome.lines) {
       if (line.num_kv_heads == step.num_heads) return &line;
     }
     return nullptr;
@@ -68,25 +73,23 @@ std::string kind(Index num_heads, Index num_kv_heads) {
 std::string table(const Section& section) {
   const Step& step = section.step;
   const Line* mha = section.mha();
-  const bool baseline = section.lines.front().baseline.has_value();
+  const bool baseline = section.outcome.lines.front().baseline.has_value();
   Table table;
-  table.groups({{3, "gqa"}, {8, baseline ? "Eigen with repeat_kv" : ""}});
+  table.groups({{3, "gqa"}, {9, baseline ? "Eigen with repeat_kv" : ""}});
   std::vector<std::string> head{"KV heads",   "KV cache", "|",
                                 "time/token", "vs MHA",   section.decodes() ? "GB/s" : "GFLOP/s",
-                                "max diff"};
-  if (baseline) head.insert(head.end(), {"|", "time/token", "vs MHA", "max diff", "|", "gqa is"});
+                                "of limit",   "max diff"};
+  if (baseline) head.insert(head.end(), {"|", "time/token", "vs MHA", "|", "gqa is"});
   table.row(head);
   table.rule();
   const auto ratio = [](double a, double b) {
     return text(a / b < 9.95 ? "%.2fx" : "%.1fx", a / b);
   };
   const auto per_token = [&](const Result& r) {
-    return seconds_text(r.seconds / static_cast<double>(step.q_len));
+    return (r.agreement.good() ? "" : "WRONG ") +
+           seconds_text(r.seconds / static_cast<double>(step.q_len));
   };
-  const auto difference = [](const Result& r) {
-    return text(r.agreement.good() ? "%.1e" : "WRONG %.1e", r.agreement.difference);
-  };
-  for (const Line& line : section.lines) {
+  for (const Line& line : section.outcome.lines) {
     const double work = section.decodes() ? static_cast<double>(line.kv_bytes) : section.flops();
     std::vector<std::string> row{
         message(line.num_kv_heads, " ", kind(step.num_heads, line.num_kv_heads)),
@@ -95,11 +98,11 @@ std::string table(const Section& section) {
         per_token(line.library),
         mha ? ratio(mha->library.seconds, line.library.seconds) : "-",
         text("%.1f", work / line.library.seconds / 1e9),
-        difference(line.library)};
+        text("%.0f %%", 100 * section.share_of_limit(line)),
+        text("%.1e", line.library.agreement.difference)};
     if (line.baseline) {
       row.insert(row.end(), {"|", per_token(*line.baseline),
-                             mha ? ratio(mha->baseline->seconds, line.baseline->seconds) : "-",
-                             difference(*line.baseline), "|",
+                             mha ? ratio(mha->baseline->seconds, line.baseline->seconds) : "-", "|",
                              ratio(line.baseline->seconds, line.library.seconds) + " as fast"});
     }
     table.row(row);
@@ -116,8 +119,10 @@ void print(const Section& section) {
     std::printf("\nPrefill: %d tokens enter an empty cache and attend causally",
                 static_cast<int>(step.q_len));
   }
-  std::printf("  (medians of %d rounds)\n%s", static_cast<int>(section.lines.front().rounds),
-              table(section).c_str());
+  const Outcome& outcome = section.outcome;
+  std::printf("\n%d rounds; the machine's limits in the meantime: %.1f GB/s, %.0f GFLOP/s\n\n%s",
+              static_cast<int>(outcome.lines.front().rounds), outcome.bandwidth / 1e9,
+              outcome.flops / 1e9, table(section).c_str());
   std::fflush(stdout);
 }
 
@@ -138,12 +143,15 @@ Json to_json(const Settings& settings, const std::vector<Section>& sections) {
                {"dtype", settings.dtype},         {"threads", settings.threads},
                {"measurements", Json::array()}};
   for (const Section& section : sections) {
-    for (const Line& line : section.lines) {
+    for (const Line& line : section.outcome.lines) {
       Json entry = {{"phase", section.decodes() ? "decode" : "prefill"},
                     {"kv_len", section.step.kv_len},
                     {"q_len", section.step.q_len},
                     {"num_kv_heads", line.num_kv_heads},
                     {"kv_bytes", line.kv_bytes},
+                    {"limit_bytes_per_second", section.outcome.bandwidth},
+                    {"limit_flops_per_second", section.outcome.flops},
+                    {"gqa_share_of_limit", section.share_of_limit(line)},
                     {"flops", section.flops()},
                     {"rounds", line.rounds},
                     {"gqa", to_json(line.library, section, line.kv_bytes)}};
@@ -158,9 +166,8 @@ template <Scalar Storage>
 bool run(const Settings& settings) {
   std::ofstream file(settings.json);
   if (!file) throw std::runtime_error(settings.json + ": cannot be written");
-  Eigen::ThreadPool pool(static_cast<int>(std::max<Index>(settings.threads - 1, 1)));
-  const EigenPool executor(pool, settings.threads);
   const ContestOptions options{.kv_heads = settings.kv_heads,
+                               .threads = settings.threads,
                                .baseline = !settings.no_baseline,
                                .repetitions = settings.repetitions};
   std::printf(
@@ -174,10 +181,10 @@ bool run(const Settings& settings) {
   bool good = true;
   const auto section = [&](Index kv_len, Index q_len) {
     const Step step{settings.num_heads, settings.head_dim, kv_len, q_len};
-    sections.push_back({step, run_contest<Storage>(step, options, executor, progress)});
+    sections.push_back({step, run_contest<Storage>(step, options, progress)});
     progress.clear();
     print(sections.back());
-    for (const Line& line : sections.back().lines) {
+    for (const Line& line : sections.back().outcome.lines) {
       good &= line.library.agreement.good();
       good &= !line.baseline || line.baseline->agreement.good();
     }
@@ -185,11 +192,11 @@ bool run(const Settings& settings) {
   for (const Index kv_len : settings.kv_lens) section(kv_len, 1);
   for (const Index q_len : settings.q_lens) section(q_len, q_len);
   std::printf(
-      "\ntime/token: median with appending, caches cold; vs MHA: speed; GB/s: KV cache / time; "
-      "GFLOP/s: "
-      "visible pairs only;\nmax diff: from the reference in double; Eigen: repeat_kv, Eigen "
-      "products, "
-      "row softmax\n");
+      "\ntime/token: median, appending included, caches cold   vs MHA: speed   GB/s: KV cache / "
+      "time\n"
+      "GFLOP/s: of visible pairs   max diff: from the reference in double   limit: bytes / "
+      "bandwidth or "
+      "flops / peak\n");
 
   file << to_json(settings, sections).dump(2) << "\n";
   if (!file.flush()) throw std::runtime_error(settings.json + ": cannot be written");

@@ -14,13 +14,29 @@
 
 namespace gqa::bench {
 
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using HeadOf = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;  // [tokens, dim] of a tensor
+
+/// Attention of one head, the queries being the last tokens: q [q_len, head_dim], k and v
+/// [kv_len, head_dim].
+inline Matrix attend_head(const HeadOf& q, const Eigen::Map<const Matrix>& k,
+                          const Eigen::Map<const Matrix>& v) {
+  Matrix s = (q * k.transpose()) / std::sqrt(static_cast<float>(q.cols()));  // [q_len, kv_len]
+  for (Index i = 0; i < s.rows(); ++i) {
+    auto row = s.row(i);
+    row.tail(s.rows() - 1 - i).setConstant(-std::numeric_limits<float>::infinity());
+    row = (row.array() - row.maxCoeff()).exp().matrix();
+    row /= row.sum();
+  }
+  return s * v;
+}
+
 /// A cache of one sequence and attention over it. `Storage` is what keys and values are kept in;
 /// the products are in float, since Eigen's 16-bit products are slower and round after every
 /// addition.
 template <Scalar Storage>
 class RepeatKv {
  public:
-  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stored = Eigen::Matrix<Storage, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
   RepeatKv(Index num_heads, Index num_kv_heads, Index head_dim, Index capacity)
@@ -39,7 +55,7 @@ class RepeatKv {
     const Index tokens = k.dimension(1), heads = k.dimension(2), dim = k.dimension(3);
     for (Index h = 0; h < heads; ++h) {
       const auto rows = [&](const Tensor& t) {
-        return strided(t.data() + h * dim, tokens, heads, dim);
+        return head_of(t.data() + h * dim, tokens, heads, dim);
       };
       at(keys_, h).middleRows(length_, tokens) = rows(k).template cast<Storage>();
       at(values_, h).middleRows(length_, tokens) = rows(v).template cast<Storage>();
@@ -52,7 +68,6 @@ class RepeatKv {
   template <typename Tensor, typename ExecutorT>
   void attend(const Tensor& q, Tensor& out, ExecutorT& executor) {
     const Index q_len = q.dimension(1), dim = q.dimension(3);
-    const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
     if (repeats()) {
       executor.run(num_heads_, [&](Index h, Index) noexcept {
         at(repeated_keys_, h).topRows(length_) = stored(keys_, h).template cast<float>();
@@ -60,23 +75,10 @@ class RepeatKv {
       });
     }
     executor.run(num_heads_, [&](Index h, Index) noexcept {
-      const auto q_h = strided(q.data() + h * dim, q_len, num_heads_, dim);
-      const auto with_rows = [&](const auto& k, const auto& v) {
-        Matrix s = (q_h * k.transpose()) * scale;  // [q_len, kv_len]
-        for (Index i = 0; i < q_len; ++i) {
-          auto row = s.row(i);
-          row.tail(q_len - 1 - i).setConstant(-std::numeric_limits<float>::infinity());
-          row = (row.array() - row.maxCoeff()).exp().matrix();
-          row /= row.sum();
-        }
-        Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(out.data() + h * dim, q_len, dim,
-                                                    Eigen::OuterStride<>(num_heads_ * dim))
-            .noalias() = s * v;
-      };
-      if constexpr (std::same_as<Storage, float>) {
-        if (!repeats()) return with_rows(stored(keys_, h), stored(values_, h));
-      }
-      with_rows(at(repeated_keys_, h).topRows(length_), at(repeated_values_, h).topRows(length_));
+      Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(out.data() + h * dim, q_len, dim,
+                                                  Eigen::OuterStride<>(num_heads_ * dim)) =
+          attend_head(head_of(q.data() + h * dim, q_len, num_heads_, dim),
+                      rows(keys_, repeated_keys_, h), rows(values_, repeated_values_, h));
     });
   }
 
@@ -91,10 +93,16 @@ class RepeatKv {
   auto stored(const std::vector<Stored>& matrices, Index head) const {
     return at(matrices, head / group_).topRows(length_);
   }
-  /// The rows of one head of a [1, tokens, heads, dim] tensor.
-  static auto strided(const float* data, Index tokens, Index heads, Index dim) {
-    return Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>(data, tokens, dim,
-                                                             Eigen::OuterStride<>(heads * dim));
+  /// The tokens' rows of what query head `head` reads, [length, head_dim].
+  auto rows(const std::vector<Stored>& stored, const std::vector<Matrix>& repeated,
+            Index head) const {
+    const float* data = nullptr;
+    if constexpr (std::same_as<Storage, float>) data = at(stored, head / group_).data();
+    if (repeats()) data = at(repeated, head).data();
+    return Eigen::Map<const Matrix>(data, length_, at(stored, 0).cols());
+  }
+  static HeadOf head_of(const float* data, Index tokens, Index heads, Index dim) {
+    return {data, tokens, dim, Eigen::OuterStride<>(heads * dim)};
   }
 
   Index num_heads_;

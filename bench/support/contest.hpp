@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// One line of compare's tables: a number of KV heads, attended by the library and by the baseline,
-// both checked first and then measured in turn.
+// What one table of compare is made of: a step of attention, done with several numbers of KV heads
+// by the library and by the baseline, all checked first and then measured in turn.
 #pragma once
 
 #include <gqa/gqa.hpp>
-#include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "baseline/repeat_kv.hpp"
 #include "support/check.hpp"
-#include "support/data.hpp"
-#include "support/measure.hpp"
 #include "support/table.hpp"
 
 namespace gqa::bench {
@@ -42,139 +37,23 @@ struct Line {
   std::optional<Result> baseline;
 };
 
-template <Scalar Storage>
-class Contestant {
- public:
-  Contestant(const Step& step, Index num_kv_heads, bool with_baseline)
-      : before_(step.kv_len - step.q_len),
-        q_(1, step.q_len, step.num_heads, step.head_dim),
-        out_(q_.dimensions()),
-        k_(1, step.q_len, num_kv_heads, step.head_dim),
-        v_(k_.dimensions()),
-        cache_({.batch = 1,
-                .capacity = step.kv_len,
-                .heads = {step.num_heads, num_kv_heads, step.head_dim}}) {
-    if (with_baseline) {
-      baseline_.emplace(step.num_heads, num_kv_heads, step.head_dim, step.kv_len);
-    }
-    Random random(1);
-    append_random(random, 1, before_, num_kv_heads, step.head_dim,
-                  [&](const Tensor& k, const Tensor& v) {
-                    cache_.append(k, v);
-                    if (baseline_) baseline_->append(k, v);
-                  });
-    random.fill(q_);
-    random.fill(k_);
-    random.fill(v_);
-  }
-
-  template <typename ExecutorT>
-  void check(ExecutorT& executor) {
-    cache_.append(k_, v_);
-    const SampledReference expected(q_, cache_);
-    cache_.truncate(before_);
-    library_step(executor);
-    line_.library.agreement = expected.agreement(out_);
-    if (!baseline_) return;
-    baseline_step(executor);
-    line_.baseline.emplace().agreement = expected.agreement(out_);
-  }
-
-  template <typename ExecutorT>
-  void measure(CacheFlush& flush, ExecutorT& executor) {
-    flush();
-    library_step(executor);
-    if (!baseline_) return;
-    flush();
-    baseline_step(executor);
-  }
-  void forget_timings() {
-    library_timings_.forget();
-    baseline_timings_.forget();
-  }
-
-  Line line() const {
-    Line line = line_;
-    line.num_kv_heads = cache_.num_kv_heads();
-    line.kv_bytes = cache_.bytes();
-    line.rounds = library_timings_.rounds();
-    line.library.seconds = library_timings_.median();
-    line.library.spread = library_timings_.spread();
-    if (line.baseline) {
-      line.baseline->seconds = baseline_timings_.median();
-      line.baseline->spread = baseline_timings_.spread();
-    }
-    return line;
-  }
-
- private:
-  /// What is measured. Rolling back isn't.
-  template <typename ExecutorT>
-  void library_step(ExecutorT& executor) {
-    library_timings_.measure([&] {
-      cache_.append(k_, v_);
-      attend(q_, cache_, out_, Causal{}, {.workspace = &workspace_}, executor);
-    });
-    cache_.truncate(before_);
-  }
-  template <typename ExecutorT>
-  void baseline_step(ExecutorT& executor) {
-    baseline_timings_.measure([&] {
-      baseline_->append(k_, v_);
-      baseline_->attend(q_, out_, executor);
-    });
-    baseline_->truncate(before_);
-  }
-
-  Index before_;  // tokens in the cache before the step
-  Tensor q_;      // [1, q_len, num_heads, head_dim]
-  Tensor out_;
-  Tensor k_;  // [1, q_len, num_kv_heads, head_dim]
-  Tensor v_;
-  KvCache<Storage> cache_;
-  std::optional<RepeatKv<Storage>> baseline_;
-  Workspace workspace_;
-  Timings library_timings_;
-  Timings baseline_timings_;
-  Line line_;
-};
-
 struct ContestOptions {
   std::vector<Index> kv_heads;
+  Index threads = 1;
   bool baseline = true;
   Index repetitions = 0;  ///< rounds; 0: as many as fit into `seconds`, 3 to 31
   double seconds = 15;
 };
 
-/// Measures a step with each number of KV heads, interleaved.
-template <Scalar Storage, typename ExecutorT>
-std::vector<Line> run_contest(const Step& step, const ContestOptions& options, ExecutorT& executor,
-                              Progress& progress) {
-  const std::string subject =
-      message(step.q_len == 1 ? "decode, kv_len " : "prefill, q_len ", step.kv_len);
-  std::vector<std::unique_ptr<Contestant<Storage>>> contestants;
-  for (const Index num_kv_heads : options.kv_heads) {
-    progress(subject, message("filling and checking ", num_kv_heads, " KV heads"));
-    contestants.push_back(
-        std::make_unique<Contestant<Storage>>(step, num_kv_heads, options.baseline));
-    contestants.back()->check(executor);
-    contestants.back()->forget_timings();
-  }
-  CacheFlush flush;
-  const double start = now();
-  for (Index round = 0;; ++round) {
-    const bool enough = options.repetitions > 0
-                            ? round >= options.repetitions
-                            : round >= 3 && (round >= 31 || now() - start > options.seconds);
-    if (enough) break;
-    for (const auto& contestant : contestants) {
-      progress(subject, text("round %d, %.0f s", static_cast<int>(round + 1), now() - start));
-      contestant->measure(flush, executor);
-    }
-  }
+/// All lines of a table, and the limits of the machine in the meantime.
+struct Outcome {
   std::vector<Line> lines;
-  for (const auto& contestant : contestants) lines.push_back(contestant->line());
-  return lines;
-}
+  double bandwidth = 0;  ///< bytes per second
+  double flops = 0;      ///< per second
+};
+
+/// Measures a step with each number of KV heads, interleaved. For float, bfloat16 and half.
+template <Scalar Storage>
+Outcome run_contest(const Step& step, const ContestOptions& options, Progress& progress);
 
 }  // namespace gqa::bench
