@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <exception>
 #include <iostream>
-#include <map>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -78,18 +77,19 @@ void generate(const Options& options, const Llama& model, const Tokenizer& token
 
   LlamaSession<Storage> session(model.config(), steps);
   auto start = std::chrono::steady_clock::now();
-  Llama::Matrix logits = model.forward(std::span(prompt).first(fed), session, executor);
+  const auto first = std::span(prompt).first(fed);
+  Llama::Matrix logits = model.forward(first, session, LogitsOf::last_token, executor);
   const double prompt_seconds = seconds_since(start);
 
   start = std::chrono::steady_clock::now();
   Index decoded = 0;
   while (fed == prompt.size()) {
-    const auto last = logits.row(logits.rows() - 1);
-    const Llama::Token next = sampler.sample({last.data(), static_cast<std::size_t>(last.size())});
+    const auto size = static_cast<std::size_t>(logits.size());
+    const Llama::Token next = sampler.sample({logits.data(), size});
     if (next == Tokenizer::begin_of_sequence) break;  // another text would begin
     printer.print(next);
     if (session.length() == steps) break;
-    logits = model.forward(std::span(&next, 1), session, executor);
+    logits = model.forward({&next, 1}, session, LogitsOf::last_token, executor);
     ++decoded;
   }
   const double decode_seconds = seconds_since(start);

@@ -55,6 +55,10 @@ class LlamaSession {
   Workspace workspace_;
 };
 
+/// Behind which tokens the next one's logits are wanted. In a large vocabulary they are the most
+/// expensive part of a short prompt.
+enum class LogitsOf { every_token, last_token };
+
 class Llama {
  public:
   using Token = std::int32_t;
@@ -88,27 +92,29 @@ class Llama {
   const LlamaConfig& config() const { return config_; }
 
   /// Continues the session's sequence by `tokens` and returns the logits behind each of them,
-  /// [tokens, vocab_size]. Throws std::invalid_argument for a token outside of the vocabulary and
-  /// std::length_error if the session is full; it is then left as it was.
+  /// [tokens, vocab_size], or behind the last one. Throws std::invalid_argument for a token outside
+  /// of the vocabulary and std::length_error if the session is full; it is then left as it was.
   template <Scalar Storage, Executor E = Serial>
   Matrix forward(std::span<const Token> tokens, LlamaSession<Storage>& session,
-                 E executor = {}) const {
+                 LogitsOf which = LogitsOf::every_token, E executor = {}) const {
     if (std::ssize(tokens) > session.capacity() - session.length()) {
       throw std::length_error(message("a session of capacity ", session.capacity(), " that holds ",
                                       session.length(), " tokens has no room for ",
                                       std::ssize(tokens), " more"));
     }
-    return run(
-        tokens, [&](const Attention& attention, std::size_t layer, const Matrix& x, Matrix& y) {
-          attention.forward(x, y, &session.cache(layer), &session.workspace(), Causal{}, executor);
-        });
+    const auto attend = [&](const Attention& attention, std::size_t layer, const Matrix& x,
+                            Matrix& y) {
+      attention.forward(x, y, &session.cache(layer), &session.workspace(), Causal{}, executor);
+    };
+    return run(tokens, which, attend);
   }
 
   /// The same of a whole sequence, without a cache.
   Matrix forward(std::span<const Token> tokens) const {
-    return run(tokens, [](const Attention& attention, std::size_t, const Matrix& x, Matrix& y) {
+    const auto attend = [](const Attention& attention, std::size_t, const Matrix& x, Matrix& y) {
       attention.forward(x, y);
-    });
+    };
+    return run(tokens, LogitsOf::every_token, attend);
   }
 
  private:
@@ -124,7 +130,7 @@ class Llama {
 
   /// `attend(attention, layer, x, y)` is self-attention of one layer, with a cache or without.
   template <typename Attend>
-  Matrix run(std::span<const Token> tokens, Attend attend) const {
+  Matrix run(std::span<const Token> tokens, LogitsOf which, Attend attend) const {
     Matrix x(std::ssize(tokens), config_.hidden_size);  // the residual stream
     for (Index i = 0; i < x.rows(); ++i) x.row(i) = embedding_.row(checked(tokens, i));
 
@@ -140,6 +146,7 @@ class Llama {
       const Matrix inner = gate.array() / (1 + (-gate.array()).exp()) * up.array();
       x.noalias() += inner * layer.down.transpose();
     }
+    if (which == LogitsOf::last_token && x.rows() > 1) x = x.bottomRows(1).eval();
     return normalized(x, final_norm_) *
            (classifier_.size() > 0 ? classifier_ : embedding_).transpose();
   }

@@ -126,6 +126,15 @@ TEST_F(Stories260K, GreedyRunsWithSixteenBitCaches) {
   }
 }
 
+TEST_F(Stories260K, LogitsOfTheLastTokenAreTheLastOfAll) {
+  const auto tokens = std::span(std::as_const(runs_[1].fed)).first(30);
+  LlamaSession<float> first(model_->config(), 30), second(model_->config(), 30);
+  const Llama::Matrix all = model_->forward(tokens, first);
+  const Llama::Matrix last = model_->forward(tokens, second, LogitsOf::last_token);
+  ASSERT_EQ(last.rows(), 1);
+  EXPECT_LT((last - all.bottomRows(1)).cwiseAbs().maxCoeff(), 1e-4F);
+}
+
 TEST_F(Stories260K, PassesOfAnyLengthGiveTheSameLogits) {
   const Tokens& tokens = runs_[1].fed;
   const Llama::Matrix whole = model_->forward(tokens);
