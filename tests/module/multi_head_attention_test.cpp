@@ -248,23 +248,6 @@ TEST(SelfAttentionArguments, MayBeMatricesTensorsOrTheSameMemory) {
   expect_same(x.data());
 }
 
-TEST(SelfAttentionThreads, GiveTheSameBits) {
-  const auto layer = random_layer<float>({.hidden_size = 96,
-                                          .num_heads = 6,
-                                          .num_kv_heads = 2,
-                                          .out_bias = true,
-                                          .rope = RopeConfig{}});
-  for (const Index tokens : {1, 7, 150}) {
-    const auto x = random_hidden<float>(2, tokens, 96);
-    Hidden<float> serial(2, tokens, 96), parallel(2, tokens, 96);
-    layer.forward(x, serial);
-    Eigen::ThreadPool threads(3);
-    EigenPool pool(threads);
-    layer.forward(x, parallel, nullptr, nullptr, Causal{}, pool);
-    for (Index i = 0; i < x.size(); ++i) ASSERT_EQ(serial.data()[i], parallel.data()[i]);
-  }
-}
-
 TEST(SelfAttentionArguments, EmptyBatchesAndNoTokensAreFine) {
   const auto layer = random_layer<float>({.hidden_size = 24, .num_heads = 4});
   Hidden<float> none(1, 0, 24), y(1, 0, 24);
