@@ -108,10 +108,8 @@ class RowBlock {
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
     for_each_strip(seen, [&](Index tile, int begin, int end) {
-      with_rows(tiles_.height(tile), [&]<int Rows>() {
-        multiply_keys<Rows>(layout_, queries(tile), block, begin, end, scores(tiles_.begin(tile)),
-                            tile == 0 ? ahead : 0);
-      });
+      multiply_keys(tiles_.height(tile), layout_, queries(tile), block, begin, end,
+                    scores(tiles_.begin(tile)), tile == 0 ? ahead : 0);
     });
 
     // P = 2^(S - max), O and the sums rescaled where the maximum grew.
@@ -129,12 +127,10 @@ class RowBlock {
       for (Index tile = 0; tile < tiles_.count; ++tile) {
         const auto [begin, end] = visible_strips(seen[tile]);
         if (begin == end || (poisoned && is_partial(seen[tile]))) continue;
-        with_rows(tiles_.height(tile), [&, b = begin, e = end]<int Rows>() {
-          const Index r = tiles_.begin(tile);
-          multiply_values<Rows>(layout_, scores(r), block, b * strip_width, e * strip_width,
-                                channel, std::min(channel + width, dim), out_row(r),
-                                tile == 0 ? ahead : 0);
-        });
+        const Index r = tiles_.begin(tile);
+        multiply_values(tiles_.height(tile), layout_, scores(r), block, begin * strip_width,
+                        end * strip_width, channel, std::min(channel + width, dim), out_row(r),
+                        tile == 0 ? ahead : 0);
       }
     }
     if (poisoned) add_values_row_by_row(block, first, keys, seen);
@@ -351,8 +347,8 @@ class RowBlock {
           if (call_.rules.visible(where(r, first + j))) continue;
           for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage(0);
         }
-        multiply_values<1>(layout_, scores(r), clean, begin * strip_width, end * strip_width, 0,
-                           dim, out_row(r), 0);
+        multiply_values(Index{1}, layout_, scores(r), clean, begin * strip_width, end * strip_width,
+                        0, dim, out_row(r), 0);
       }
     }
   }

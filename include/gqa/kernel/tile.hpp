@@ -97,8 +97,7 @@ GQA_INLINE void with_rows(Index n, F f) {
   (std::make_integer_sequence<int, max_tile_rows>{});
 }
 
-/// S = Q Kᵀ: scores of Rows query rows, packed as [depth][Rows], with the strips
-/// [strip_begin, strip_end) of a block's keys, into s [Rows][64].
+/// multiply_keys() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
 void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage* block,
                    int strip_begin, int strip_end, T* s, std::uintptr_t ahead) {
@@ -125,9 +124,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage
   }
 }
 
-/// O += P V in channels [begin, end), multiples of 32 or the padded value_dim: adds the values of
-/// keys [key_begin, key_end) of a block, multiples of 32, weighted with weights [Rows][64], to out
-/// [Rows][padded value_dim].
+/// multiply_values() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
 void multiply_values(const StripLayout<Storage>& layout, const T* weights, const Storage* block,
                      Index key_begin, Index key_end, Index begin, Index end, T* out,
@@ -160,6 +157,28 @@ void multiply_values(const StripLayout<Storage>& layout, const T* weights, const
     multiply<Rows, narrow, A, true>(a, at(channel) + lane * p, strip_width / 2 * p, 0, groups,
                                     out + channel + lane, out_row, ahead);
   }
+}
+
+/// S = Q Kᵀ: scores of a tile's query rows, packed as [depth][rows], with the strips
+/// [strip_begin, strip_end) of a block's keys, into s [rows][64]. `ahead` as in multiply().
+template <typename Storage, typename T>
+void multiply_keys(Index rows, const StripLayout<Storage>& layout, const T* q, const Storage* block,
+                   int strip_begin, int strip_end, T* s, std::uintptr_t ahead) {
+  with_rows(rows, [&]<int Rows>() {
+    multiply_keys<Rows>(layout, q, block, strip_begin, strip_end, s, ahead);
+  });
+}
+
+/// O += P V in channels [begin, end), multiples of 32 or the padded value_dim: adds the values of
+/// keys [key_begin, key_end) of a block, multiples of 32, weighted with weights [rows][64], to out
+/// [rows][padded value_dim].
+template <typename Storage, typename T>
+void multiply_values(Index rows, const StripLayout<Storage>& layout, const T* weights,
+                     const Storage* block, Index key_begin, Index key_end, Index begin, Index end,
+                     T* out, std::uintptr_t ahead) {
+  with_rows(rows, [&]<int Rows>() {
+    multiply_values<Rows>(layout, weights, block, key_begin, key_end, begin, end, out, ahead);
+  });
 }
 
 }  // namespace GQA_ISA
