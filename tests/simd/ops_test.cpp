@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The contract of simd/ops.hpp, on the instruction set that this file is compiled for
+// (CMakeLists.txt compiles it for several).
+#include "gqa/simd/ops.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "gqa/simd/arch.hpp"
+#include "support/isa.hpp"
+#include "support/random.hpp"
+
+namespace gqa::test {
+namespace {
+
+template <typename T>
+constexpr T nan = std::numeric_limits<T>::quiet_NaN();
+template <typename T>
+constexpr T infinity = std::numeric_limits<T>::infinity();
+
+template <typename T>
+class SimdOps : public testing::Test {
+ protected:
+  using Pack = simd::Pack<T>;
+  using Lanes = std::vector<T>;
+  static constexpr Index size = Pack::size;
+
+  void SetUp() override { GQA_TEST_SKIP_FOREIGN_ISA(); }
+
+  static Pack pack(const Lanes& lanes) { return Pack::load(lanes.data()); }
+  static Lanes lanes(Pack p) {
+    Lanes all(size);
+    p.store(all.data());
+    return all;
+  }
+  static Lanes random(Random& random) {
+    Lanes all(size);
+    for (T& x : all) x = static_cast<T>(random.normal());
+    return all;
+  }
+};
+using Accumulators = testing::Types<float, double>;
+TYPED_TEST_SUITE(SimdOps, Accumulators);
+class SimdOpsFloat : public SimdOps<float> {};
+class SimdOpsDouble : public SimdOps<double> {};
+
+TYPED_TEST(SimdOps, LoadsAndStoresAtAnyAlignment) {
+  constexpr Index count = TestFixture::size;
+  for (Index offset = 0; offset < 16; ++offset) {
+    std::vector<TypeParam> from(static_cast<std::size_t>(count + 32)), to(from.size(), -1);
+    for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<TypeParam>(i);
+    simd::Pack<TypeParam>::load(from.data() + offset).store(to.data() + offset);
+    for (Index i = 0; i < std::ssize(to); ++i) {
+      const bool inside = i >= offset && i < offset + count;
+      EXPECT_EQ(to[static_cast<std::size_t>(i)], inside ? static_cast<TypeParam>(i) : -1) << offset;
+    }
+  }
+}
+
+TYPED_TEST(SimdOps, BroadcastsAndZeroes) {
+  EXPECT_EQ(this->lanes(simd::Pack<TypeParam>::broadcast(TypeParam(2.5))),
+            std::vector<TypeParam>(TestFixture::size, TypeParam(2.5)));
+  EXPECT_EQ(this->lanes(simd::Pack<TypeParam>::zero()),
+            std::vector<TypeParam>(TestFixture::size, TypeParam(0)));
+}
+
+TYPED_TEST(SimdOps, ComputesLaneByLane) {
+  Random random(1);
+  for (int round = 0; round < 100; ++round) {
+    const auto a = this->random(random), b = this->random(random), c = this->random(random);
+    const auto pa = this->pack(a), pb = this->pack(b), pc = this->pack(c);
+    const auto sum = this->lanes(pa + pb), difference = this->lanes(pa - pb),
+               product = this->lanes(pa * pb), quotient = this->lanes(pa / pb),
+               fused = this->lanes(fma(pa, pb, pc)), larger = this->lanes(max(pa, pb));
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(sum[i], a[i] + b[i]);
+      EXPECT_EQ(difference[i], a[i] - b[i]);
+      EXPECT_EQ(product[i], a[i] * b[i]);
+      EXPECT_EQ(quotient[i], a[i] / b[i]);
+      EXPECT_EQ(larger[i], a[i] > b[i] ? a[i] : b[i]);
+      const TypeParam apart = static_cast<TypeParam>(a[i] * b[i]) + c[i];
+#if defined(GQA_ISA_GENERIC)  // rounded once where the machine can, else twice
+      EXPECT_TRUE(fused[i] == std::fma(a[i], b[i], c[i]) || fused[i] == apart);
+#else
+      EXPECT_EQ(fused[i], std::fma(a[i], b[i], c[i])) << apart;
+#endif
+    }
+  }
+}
+
+TYPED_TEST(SimdOps, MaxTakesTheSecondForNan) {
+  using T = TypeParam;
+  const auto x = TestFixture::Pack::broadcast(T(1)),
+             not_a_number = TestFixture::Pack::broadcast(nan<T>);
+  EXPECT_EQ(this->lanes(max(not_a_number, x))[0], T(1));
+  EXPECT_TRUE(std::isnan(this->lanes(max(x, not_a_number))[0]));
+  const auto low = TestFixture::Pack::broadcast(-infinity<T>);
+  EXPECT_EQ(this->lanes(max(low, x))[0], T(1));
+  EXPECT_EQ(this->lanes(max(low, low))[0], -infinity<T>);
+}
+
+TYPED_TEST(SimdOps, AnyGreaterLooksAtEveryLaneAndNanExceedsNothing) {
+  using T = TypeParam;
+  const auto limit = TestFixture::Pack::broadcast(T(2));
+  EXPECT_FALSE(any_greater(limit, limit));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(TestFixture::size); ++i) {
+    std::vector<T> x(TestFixture::size, T(1));
+    x[i] = T(3);
+    EXPECT_TRUE(any_greater(this->pack(x), limit)) << i;
+    x[i] = nan<T>;
+    EXPECT_FALSE(any_greater(this->pack(x), limit)) << i;
+  }
+  EXPECT_FALSE(any_greater(limit, TestFixture::Pack::broadcast(nan<T>)));
+  EXPECT_TRUE(any_greater(limit, TestFixture::Pack::broadcast(-infinity<T>)));
+}
+
+TYPED_TEST(SimdOps, ReducesOverEveryLane) {
+  using T = TypeParam;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(TestFixture::size); ++i) {
+    std::vector<T> x(TestFixture::size, T(0));
+    x[i] = T(5);
+    EXPECT_EQ(reduce_add(this->pack(x)), T(5)) << i;
+    EXPECT_EQ(reduce_max(this->pack(x)), T(5)) << i;
+    std::fill(x.begin(), x.end(), -infinity<T>);
+    EXPECT_EQ(reduce_max(this->pack(x)), -infinity<T>);
+    x[i] = T(-7);
+    EXPECT_EQ(reduce_max(this->pack(x)), T(-7)) << i;
+    std::fill(x.begin(), x.end(), T(1));
+    x[i] = nan<T>;
+    EXPECT_TRUE(std::isnan(reduce_add(this->pack(x)))) << i;
+  }
+  std::vector<T> counting(TestFixture::size);
+  for (std::size_t i = 0; i < counting.size(); ++i) counting[i] = T(1u << i);
+  EXPECT_EQ(reduce_add(this->pack(counting)), T((1u << TestFixture::size) - 1));
+}
+
+/// Distance in units in the last place of T between a result and the exact value.
+template <typename T>
+double ulps(T actual, long double exact) {
+  int exponent;
+  std::frexp(static_cast<T>(exact), &exponent);
+  const long double ulp = std::ldexp(1.0L, exponent - std::numeric_limits<T>::digits);
+  return static_cast<double>(std::abs(static_cast<long double>(actual) - exact) / ulp);
+}
+
+template <typename T>
+void check_exp2(const std::vector<T>& x) {
+  constexpr Index size = simd::Pack<T>::size;
+  double worst = 0;
+  T worst_at = 0;
+  std::vector<T> lanes(size);
+  for (Index i = 0; i < std::ssize(x); i += size) {
+    for (Index j = 0; j < size; ++j) {
+      lanes[static_cast<std::size_t>(j)] =
+          x[static_cast<std::size_t>(std::min(i + j, std::ssize(x) - 1))];
+    }
+    std::vector<T> y(size);
+    exp2(simd::Pack<T>::load(lanes.data())).store(y.data());
+    for (Index j = 0; j < size; ++j) {
+      const T at = lanes[static_cast<std::size_t>(j)], value = y[static_cast<std::size_t>(j)];
+      const double error = std::same_as<T, float>
+                               ? ulps(value, std::exp2(static_cast<double>(at)))
+                               : ulps(value, std::exp2(static_cast<long double>(at)));
+      if (!(error <= worst)) {
+        worst = error;
+        worst_at = at;
+      }
+    }
+  }
+  std::printf("exp2: at most %.3f ULP, at %.17g\n", worst, static_cast<double>(worst_at));
+  EXPECT_LE(worst, 2) << "at " << worst_at;
+}
+
+TEST_F(SimdOpsFloat, Exp2IsWithin2UlpOfEveryFloatWithANormalResult) {
+  // All floats of [-126, 128) that are not tiny, in steps that no power of two divides.
+  std::vector<float> x;
+  for (std::uint32_t bits = std::bit_cast<std::uint32_t>(0x1p-30f);
+       bits < std::bit_cast<std::uint32_t>(128.0f); bits += 97) {
+    x.push_back(std::bit_cast<float>(bits));
+    if (x.back() <= 126) x.push_back(-x.back());
+  }
+  check_exp2(x);
+}
+
+TEST_F(SimdOpsFloat, Exp2IsWithin2UlpNextToWholeAndHalfNumbers) {
+  std::vector<float> x{0.0f, -0.0f, 1e-40f, -1e-40f, 1e-38f};
+  for (int half = -252; half < 256; ++half) {
+    float low = static_cast<float>(half) / 2, high = low;
+    for (int step = 0; step < 300; ++step) {
+      if (low >= -126) x.push_back(low);
+      if (high < 128) x.push_back(high);
+      low = std::nextafter(low, -200.0f);
+      high = std::nextafter(high, 200.0f);
+    }
+  }
+  check_exp2(x);
+}
+
+TEST_F(SimdOpsDouble, Exp2IsWithin2UlpOfRandomDoubles) {
+  Random random(2);
+  std::vector<double> x{0.0, -0.0, 1e-310, -1e-310, -1022.0, std::nextafter(1024.0, 0.0)};
+  for (int i = 0; i < 1'000'000; ++i) x.push_back(-1022 + 2046 * random.uniform());
+  for (int i = 0; i < 1'000'000; ++i)
+    x.push_back(random.normal() * std::exp2(random.uniform() * 40 - 35));
+  for (int half = -2044; half < 2048; ++half) {
+    double low = half / 2.0, high = low;
+    for (int step = 0; step < 20; ++step) {
+      if (low >= -1022) x.push_back(low);
+      if (high < 1024) x.push_back(high);
+      low = std::nextafter(low, -2000.0);
+      high = std::nextafter(high, 2000.0);
+    }
+  }
+  check_exp2(x);
+}
+
+TYPED_TEST(SimdOps, Exp2OfWholeNumbersIsExact) {
+  using T = TypeParam;
+  const int lowest = std::same_as<T, float> ? -126 : -1022,
+            highest = std::same_as<T, float> ? 127 : 1023;
+  for (int n = lowest; n <= highest; ++n) EXPECT_EQ(simd::exp2(T(n)), std::ldexp(T(1), n)) << n;
+}
+
+TYPED_TEST(SimdOps, Exp2HasTheRightLimits) {
+  using T = TypeParam;
+  const T low = std::same_as<T, float> ? T(-126) : T(-1022),
+          high = std::same_as<T, float> ? T(128) : T(1024);
+  EXPECT_EQ(simd::exp2(-infinity<T>), T(0));
+  EXPECT_FALSE(std::signbit(simd::exp2(-infinity<T>)));
+  EXPECT_EQ(simd::exp2(infinity<T>), infinity<T>);
+  EXPECT_TRUE(std::isnan(simd::exp2(nan<T>)));
+  EXPECT_TRUE(std::isnan(simd::exp2(-nan<T>)));
+  EXPECT_EQ(simd::exp2(low), std::numeric_limits<T>::min());
+  EXPECT_EQ(simd::exp2(std::nextafter(low, -infinity<T>)), T(0));
+  EXPECT_TRUE(std::isfinite(simd::exp2(std::nextafter(high, T(0)))));
+  for (const T x :
+       {low - 1, 2 * low, T(-1e4), T(-1e10), T(-1e30), std::numeric_limits<T>::lowest()}) {
+    EXPECT_EQ(simd::exp2(x), T(0)) << x;
+  }
+  for (const T x : {high, 2 * high, T(1e4), T(1e10), T(1e30), std::numeric_limits<T>::max()}) {
+    EXPECT_EQ(simd::exp2(x), infinity<T>) << x;
+  }
+}
+
+TYPED_TEST(SimdOps, Exp2OfEachLaneIsItsOwn) {
+  using T = TypeParam;
+  Random random(3);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<T> x(TestFixture::size);
+    for (T& lane : x) {
+      lane = static_cast<T>(random.normal() * 40);
+      if (random.chance(0.1))
+        lane = random.pick(std::vector<T>{nan<T>, infinity<T>, -infinity<T>, T(-1e5), T(1e5)});
+    }
+    const auto y = this->lanes(exp2(this->pack(x)));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const T alone = simd::exp2(x[i]);
+      EXPECT_TRUE(std::memcmp(&alone, &y[i], sizeof alone) == 0 ||
+                  (std::isnan(alone) && std::isnan(y[i])))
+          << x[i];
+    }
+  }
+}
+
+TYPED_TEST(SimdOps, WidensItsOwnTypeUnchanged) {
+  Random random(4);
+  const auto x = this->random(random);
+  simd::Pack<TypeParam> packs[1];
+  simd::widen(x.data(), packs);
+  EXPECT_EQ(this->lanes(packs[0]), x);
+}
+
+TEST_F(SimdOpsFloat, WidensEveryBfloat16InPairs) {
+  std::vector<bfloat16> x;
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    x.push_back(Eigen::bfloat16_impl::raw_uint16_to_bfloat16(static_cast<std::uint16_t>(bits)));
+  }
+  for (Index i = 0; i < 65536; i += 2 * size) {
+    simd::Pack<float> packs[2];
+    simd::widen(x.data() + i, packs);
+    for (Index j = 0; j < 2 * size; ++j) {
+      const float y = lanes(packs[j % 2])[static_cast<std::size_t>(j / 2)];
+      // A bfloat16 is the upper half of a float, NaN and its payload included.
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(y), static_cast<std::uint32_t>(i + j) << 16);
+    }
+  }
+}
+
+TEST_F(SimdOpsFloat, WidensEveryHalf) {
+  std::vector<half> x;
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    x.push_back(Eigen::half_impl::raw_uint16_to_half(static_cast<std::uint16_t>(bits)));
+  }
+  for (Index i = 0; i < 65536; i += size) {
+    simd::Pack<float> packs[1];
+    simd::widen(x.data() + i, packs);
+    const auto y = lanes(packs[0]);
+    for (Index j = 0; j < size; ++j) {
+      // By the definition of binary16: sign, 5 bits of exponent, 10 of mantissa.
+      const auto bits = static_cast<int>(i + j);
+      const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+      double expected =
+          exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+      if (exponent == 31) expected = mantissa == 0 ? infinity<double> : nan<double>;
+      if (bits & 0x8000) expected = -expected;
+      const auto value = static_cast<double>(y[static_cast<std::size_t>(j)]);
+      EXPECT_TRUE(std::isnan(expected)
+                      ? std::isnan(value)
+                      : value == expected && std::signbit(value) == std::signbit(expected))
+          << bits << " gives " << value << ", expected " << expected;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gqa::test

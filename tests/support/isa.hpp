@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Tests that are compiled for an instruction set which the machine may lack.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "gqa/simd/arch.hpp"
+
+namespace gqa::test {
+
+/// Does this machine have the instructions that this translation unit is compiled for? The compiler
+/// uses them anywhere in it, so main() of such a program is a plain one (GTest's).
+inline bool machine_has_isa() {
+#if defined(__x86_64__) && defined(GQA_ISA_AVX512)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__x86_64__) && defined(GQA_ISA_AVX2)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
+}  // namespace gqa::test
+
+#define GQA_TEST_SKIP_FOREIGN_ISA()                                              \
+  if (!gqa::test::machine_has_isa()) {                                           \
+    GTEST_SKIP() << "this machine lacks the instructions of " << simd::isa_name; \
+  }
