@@ -18,6 +18,6 @@ times=$( { time "$@" -c "$source" -o "$object" 1>&2; } 2>&1 | tail -n 1)
 
 line=$(awk -v times="$times" -v name="$name" -v budget="$budget" 'BEGIN {
   split(times, t, " "); s = t[1] + t[2]
-  printf "%s: %.1f s of CPU, budget %g s%s\n", name, s, budget, s > budget ? "  (over)" : ""
+  printf "%s: %.1f s of CPU, budget %g s%s\n", name, s, budget, (s > budget ? "  (over)" : "")
   exit !(s <= 3 * budget) }') || { echo "$line: more than three times the budget"; exit 1; }
 echo "$line" | tee -a "$report"
