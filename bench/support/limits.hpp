@@ -16,22 +16,22 @@ namespace gqa::bench {
 
 class Limits {
  public:
-  explicit Limits(Clock clock) : reading_(clock), multiplying_(clock) {}
+  explicit Limits(Clock clock) : reading_(clock), multiplying_(clock) {
+    std::fill_n(memory(), chunks * chunk_floats, 1.0f);
+  }
 
   template <typename ExecutorT>
   void measure(ExecutorT& executor) {
-    std::vector<float> sink(static_cast<std::size_t>(executor.concurrency() * 16));
-    const auto keep = [&sink](Index worker, float x) {
-      sink[static_cast<std::size_t>(worker * 16)] = x;
-    };
+    // A volatile result can't be optimised away with the work.
     reading_.measure([&] {
-      executor.run(chunks, [&](Index chunk, Index worker) noexcept {
-        keep(worker, read(memory_.data() + chunk * chunk_floats));
+      executor.run(chunks, [&](Index chunk, Index) noexcept {
+        [[maybe_unused]] const volatile float result = read(memory() + chunk * chunk_floats);
       });
     });
     multiplying_.measure([&] {
-      executor.run(executor.concurrency() * 4,
-                   [&](Index, Index worker) noexcept { keep(worker, multiply(sink[0])); });
+      executor.run(executor.concurrency() * 4, [&](Index task, Index) noexcept {
+        [[maybe_unused]] const volatile float result = multiply(static_cast<float>(task));
+      });
     });
     threads_ = executor.concurrency();
   }
@@ -53,15 +53,15 @@ class Limits {
   static constexpr Index chunk_floats = Index{1} << 20;
   static constexpr Index chunks = 32;  // 128 MiB in all
 
+  float* memory() const { return reinterpret_cast<float*>(memory_.data()); }
+
   static float read(const float* p) {
     Pack sum[8];
     for (Pack& s : sum) s = Pack::zero();
     for (Index i = 0; i < chunk_floats; i += 8 * Pack::size) {
       GQA_UNROLL
       for (int j = 0; j < 8; ++j) {
-        const float* x = p + i + j * Pack::size;
-        simd::prefetch(x, 32 * 1024);
-        sum[j] = sum[j] + Pack::load(x);
+        sum[j] = sum[j] + Pack::load(p + i + j * Pack::size);
       }
     }
     return total(sum);
@@ -83,8 +83,7 @@ class Limits {
     return sum;
   }
 
-  std::vector<float> memory_ =
-      std::vector<float>(static_cast<std::size_t>(chunks * chunk_floats), 1.0f);
+  AlignedBuffer memory_{static_cast<std::size_t>(chunks * chunk_floats) * sizeof(float)};
   Timings reading_;
   Timings multiplying_;
   Index threads_ = 1;
