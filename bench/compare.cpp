@@ -234,7 +234,7 @@ int run_main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--threads", settings.threads, "Threads")->check(positive)->capture_default_str();
   app.add_option("--repetitions", settings.repetitions,
-                 "Rounds of each table; 0: 3 to 31, about 15 seconds")
+                 "Rounds of each table; 0: 3 to 31, about 12 seconds")
       ->capture_default_str();
   app.add_flag("--no-baseline", settings.no_baseline, "Leave the Eigen implementation out");
   app.add_flag("--quick", settings.quick, "Small sizes and few rounds, to see that it works");

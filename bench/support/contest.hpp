@@ -42,7 +42,7 @@ struct ContestOptions {
   Index threads = 1;
   bool baseline = true;
   Index repetitions = 0;  ///< rounds; 0: as many as fit into `seconds`, 3 to 31
-  double seconds = 15;
+  double seconds = 12;
 };
 
 /// All lines of a table, and the limits of the machine in the meantime.
