@@ -146,6 +146,41 @@ TEST_F(ModuleErrors, SelfAttentionOfAnotherWidthAndCrossAttentionWithRope) {
             std::string::npos);
 }
 
+/// A cache that appends as many tokens to each sequence.
+class EvenCache {
+ public:
+  using Storage = float;
+  static constexpr KvLayout layout = KvLayout::strips;
+
+  explicit EvenCache(const KvCache<float>::Options& options) : cache_(options) {}
+  Index batch() const { return cache_.batch(); }
+  Index num_kv_heads() const { return cache_.num_kv_heads(); }
+  Index head_dim() const { return cache_.head_dim(); }
+  Index value_dim() const { return cache_.value_dim(); }
+  Index length(Index b) const { return cache_.length(b); }
+  template <typename F>
+  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+    cache_.for_each_run(b, kv_head, begin, end, fn);
+  }
+  void append(TensorView<const float> k, TensorView<const float> v) { cache_.append(k, v); }
+
+ private:
+  KvCache<float> cache_;
+};
+
+TEST_F(ModuleErrors, LengthsNeedACacheThatTakesThem) {
+  EvenCache even({.batch = 2, .capacity = 9, .heads = layer.heads()});
+  const std::vector<Index> lengths{1, 3};
+  EXPECT_EQ(error_of([&] { layer.forward(x, y, &even, nullptr, Causal{}, Serial{}, lengths); }),
+            "this cache has no append(k, v, counts), which the 2 different lengths need");
+  EXPECT_EQ(even.length(0), 0);
+  Hidden<float> out(2, 3, 16), expected(2, 3, 16);
+  layer.forward(x, out, &even);  // without them, it serves
+  EXPECT_EQ(even.length(1), 3);
+  layer.forward(x, expected);
+  for (Index i = 0; i < out.size(); ++i) EXPECT_NEAR(out.data()[i], expected.data()[i], 5e-6);
+}
+
 /// A mask whose second check fails, as a scratch allocation could: the first one is the module's,
 /// the second attend()'s, when keys and values are in the cache already. (volatile: at -O1, GCC 12
 /// drops the reset of the counter between two passes, unless -fno-ipa-modref.)

@@ -19,11 +19,12 @@
 
 namespace gqa {
 
-/// Somewhere that keys and values can be appended to: KvCache, or a cache of the user's.
+/// Somewhere that keys and values can be appended to: KvCache, or a cache of the user's. append(k,
+/// v) happens in full or throws; append(k, v, counts), [batch], is only needed for passes in which
+/// each sequence has its own number of tokens.
 template <typename C, typename T>
-concept KvSink = KvSource<C> &&
-    requires(C& cache, TensorView<const T> kv, std::span<const Index> counts) {
-  cache.append(kv, kv, counts);
+concept KvSink = KvSource<C> && requires(C& cache, TensorView<T> kv) {
+  cache.append(kv, kv);
 };
 
 namespace detail {
@@ -88,6 +89,19 @@ TensorView<T> take_rows(Carver& carver, const TensorView<const T>& x, Index widt
   return {data, shape};
 }
 
+/// The workspace's memory for a projection of `width` channels, and for what attention gives.
+template <typename T>
+std::pair<TensorView<T>, TensorView<T>> reserve_rows(const AttentionPass<T>& pass,
+                                                     const TensorView<const T>& x, Index width) {
+  const Index heads_width = pass.config().attention_width();
+  Carver size;
+  take_rows(size, x, width);
+  take_rows(size, x, heads_width);
+  Carver carver(pass.workspace.reserve(size.bytes()));
+  const auto rows = take_rows(carver, x, width);
+  return {rows, take_rows(carver, x, heads_width)};
+}
+
 /// The config's scale, unless the rules bring one.
 template <typename... Parts>
 auto with_scale(const Rules<Parts...>& rules, const MultiHeadAttentionConfig& config) {
@@ -146,13 +160,7 @@ Activations<T> project(const AttentionPass<T>& pass, const TensorView<const T>& 
                        ExecutorT& executor) {
   const MultiHeadAttentionConfig& c = pass.config();
   const Index k_begin = c.query_width(), v_begin = k_begin + c.key_width();
-  const auto carve = [&](std::byte* base) {
-    Carver carver(base);
-    const auto qkv = take_rows(carver, x, v_begin + c.value_width());
-    const auto heads = take_rows(carver, x, c.attention_width());
-    return std::tuple(qkv, heads, carver.bytes());
-  };
-  const auto [qkv, heads, bytes] = carve(pass.workspace.reserve(std::get<2>(carve(nullptr))));
+  const auto [qkv, heads] = reserve_rows(pass, x, v_begin + c.value_width());
   const AttentionWeights<T>& weights = pass.layer.weights;
   linear(x, weights.matrix(AttentionWeight::wqkv), weights.bias(AttentionWeight::bqkv), qkv,
          executor);
@@ -167,13 +175,7 @@ template <typename T, typename ExecutorT>
 Activations<T> project_queries(const AttentionPass<T>& pass, const TensorView<const T>& x,
                                ExecutorT& executor) {
   const MultiHeadAttentionConfig& c = pass.config();
-  const auto carve = [&](std::byte* base) {
-    Carver carver(base);
-    const auto q = take_rows(carver, x, c.query_width());
-    const auto heads = take_rows(carver, x, c.attention_width());
-    return std::tuple(q, heads, carver.bytes());
-  };
-  const auto [q, heads, bytes] = carve(pass.workspace.reserve(std::get<2>(carve(nullptr))));
+  const auto [q, heads] = reserve_rows(pass, x, c.query_width());
   const AttentionWeights<T>& weights = pass.layer.weights;
   linear(x, weights.matrix(AttentionWeight::wq), weights.bias(AttentionWeight::bq), q, executor);
   return {.q = split_heads(q, 0, c.num_heads, c.head_dim),
