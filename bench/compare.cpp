@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// compare: what sharing KV heads is worth. One attention layer decodes and prefills with 32, 8 and
+// gqa_compare: what sharing KV heads is worth. One attention layer decodes and prefills with 32, 8 and
 // 1 KV heads (MHA, GQA, MQA), through the library and through a plain Eigen implementation that
 // repeats keys and values; every result is checked against the reference before it is timed.
 //
-//   compare                                 Llama-3-8B's shape, f32, one thread
-//   compare --dtype bf16 --threads 2        KV cache in bfloat16, two threads
-//   compare --kv-heads 28,4 --heads 28      other shapes
+//   gqa_compare                                 Llama-3-8B's shape, f32, one thread
+//   gqa_compare --dtype bf16 --threads 2        KV cache in bfloat16, two threads
+//   gqa_compare --kv-heads 28,4 --heads 28      other shapes
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -203,7 +203,7 @@ bool run(const Settings& settings) {
   std::printf("JSON: %s\n", settings.json.c_str());
   if (!good)
     std::fprintf(stderr,
-                 "compare: a result is WRONG: farther from the reference than the tolerance\n");
+                 "gqa_compare: a result is WRONG: farther from the reference than the tolerance\n");
   return good;
 }
 
@@ -259,7 +259,7 @@ int main(int argc, char** argv) {
   try {
     return gqa::bench::run_main(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "compare: %s\n", error.what());
+    std::fprintf(stderr, "gqa_compare: %s\n", error.what());
     return 1;
   }
 }

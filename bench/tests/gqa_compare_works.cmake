@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The gqa authors
 #
-# cmake -DPROGRAM=compare -DJSON=file -P compare_works.cmake: runs compare --quick, which fails where a
-# result is wrong, reads its JSON, and gives it arguments that it must refuse.
+# cmake -DPROGRAM=gqa_compare -DJSON=file -P gqa_compare_works.cmake: runs it with --quick, which fails
+# where a result is wrong, reads its JSON, and gives it arguments that it must refuse.
 
 foreach(dtype IN ITEMS f32 bf16 f16)
   file(REMOVE "${JSON}")
   execute_process(COMMAND "${PROGRAM}" --quick --dtype ${dtype} --json "${JSON}"
     OUTPUT_VARIABLE table RESULT_VARIABLE status)
   if(NOT status EQUAL 0)
-    message(FATAL_ERROR "compare --quick --dtype ${dtype} ended with ${status}:\n${table}")
+    message(FATAL_ERROR "gqa_compare --quick --dtype ${dtype} ended with ${status}:\n${table}")
   endif()
   file(READ "${JSON}" json)
   string(JSON count LENGTH "${json}" measurements)
   if(NOT count EQUAL 6)  # decode and prefill with 32, 8 and 1 KV heads
-    message(FATAL_ERROR "compare wrote ${count} measurements, not 6:\n${json}")
+    message(FATAL_ERROR "gqa_compare wrote ${count} measurements, not 6:\n${json}")
   endif()
   foreach(i RANGE 5)
     foreach(who IN ITEMS gqa eigen)
@@ -38,7 +38,7 @@ function(expect_refusal text)
   execute_process(COMMAND "${PROGRAM}" ${ARGN} RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE error)
   string(FIND "${error}" "${text}" found)
   if(status EQUAL 0 OR found EQUAL -1)
-    message(FATAL_ERROR "compare ${ARGN} ended with ${status}, without '${text}': ${error}")
+    message(FATAL_ERROR "gqa_compare ${ARGN} ended with ${status}, without '${text}': ${error}")
   endif()
 endfunction()
 expect_refusal("num_kv_heads 5 does not divide num_heads 32" --quick --kv-heads 5)
