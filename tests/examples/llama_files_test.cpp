@@ -277,7 +277,7 @@ TEST(Tokenizer, BrokenFilesAreRefused) {
   expect_refused(with(4, bytes_of_number(std::numeric_limits<float>::quiet_NaN())), 261,
                  {"byte 4", "score of token 0 of 261 isn't finite"});
   const TemporaryFolder folder;
-  for (std::size_t n = 0; n < good.size(); ++n) {
+  for (std::size_t n = 0; n < good.size(); n += 7) {
     EXPECT_THROW(Tokenizer(folder.file("tok.bin", good.substr(0, n)), 261), std::runtime_error)
         << n;
   }
