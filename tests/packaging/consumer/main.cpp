@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The smallest program of a consumer: one decode step of GQA, checked by hand. Two query heads share
-// one KV head whose two keys score equally, so the output is the mean of the two values.
+// The smallest program of a consumer: one decode step of GQA, checked by hand. Two query heads
+// share one KV head whose two keys score equally, so the output is the mean of the two values.
 #include <cmath>
 #include <cstdio>
 #include <gqa/gqa.hpp>
@@ -19,7 +19,8 @@ int main() {
   gqa::attend(q, cache, out, gqa::Causal{});
 
   for (int head = 0; head < 2; ++head) {
-    if (std::abs(out(0, 0, head, 0) - 2.0f) > 1e-6f || std::abs(out(0, 0, head, 1) - 4.0f) > 1e-6f) {
+    if (std::abs(out(0, 0, head, 0) - 2.0f) > 1e-6f ||
+        std::abs(out(0, 0, head, 1) - 4.0f) > 1e-6f) {
       std::fprintf(stderr, "head %d: got (%g, %g), expected (2, 4)\n", head,
                    double(out(0, 0, head, 0)), double(out(0, 0, head, 1)));
       return 1;

@@ -14,6 +14,7 @@ using Value = float;
 using Value = gqa::half;
 #endif
 
-void prefill(const Tensor<float>& q, const Tensor<float>& k, const Tensor<Value>& v, Tensor<float>& out) {
+void prefill(const Tensor<float>& q, const Tensor<float>& k, const Tensor<Value>& v,
+             Tensor<float>& out) {
   gqa::attend(q, k, v, out, gqa::Causal{});
 }

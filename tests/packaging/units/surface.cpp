@@ -41,8 +41,7 @@ void row_maths(Tensor<float>& x, std::span<const float> weight) {
 
 void layer(const Eigen::Tensor<float, 3, Eigen::RowMajor>& x,
            Eigen::Tensor<float, 3, Eigen::RowMajor>& y, gqa::KvCache<float>& cache) {
-  gqa::MultiHeadAttention<float> attention(
-      {.hidden_size = 512, .num_heads = 8, .num_kv_heads = 2});
+  gqa::MultiHeadAttention<float> attention({.hidden_size = 512, .num_heads = 8, .num_kv_heads = 2});
   attention.forward(x, y, &cache);
   attention.forward(x, y);
 }

@@ -15,9 +15,9 @@ using Cache = gqa::KvCache<float>;  // run-time heads
 
 /// What one translation unit offers, compiled there.
 struct Unit {
-  bool (*runs_here)();                         ///< the machine has its instructions
-  const char* (*isa)();                        ///< what gqa says it is compiled for
-  Cache* (*make)(const gqa::Heads<>& heads);   ///< 1 sequence, room for 256 tokens
+  bool (*runs_here)();                        ///< the machine has its instructions
+  const char* (*isa)();                       ///< what gqa says it is compiled for
+  Cache* (*make)(const gqa::Heads<>& heads);  ///< 1 sequence, room for 256 tokens
   void (*append)(Cache& cache, gqa::TensorView<const float> k, gqa::TensorView<const float> v);
   void (*attend)(gqa::TensorView<const float> q, const Cache& cache, gqa::TensorView<float> out);
   void (*destroy)(Cache* cache);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Translation units compiled with different -march in one program: each runs its own code, and any of
-// them reads a cache that any other has filled.
+// Translation units compiled with different -march in one program: each runs its own code, and any
+// of them reads a cache that any other has filled.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -91,9 +91,8 @@ TEST(Units, EveryUnitReadsTheCacheOfEveryOtherCorrectly) {
     for (const Unit* reader : units_that_run_here()) {
       const std::vector<float> out = decode(*writer, *reader, t);
       for (std::size_t i = 0; i < out.size(); ++i) {
-        ASSERT_NEAR(out[i], right[i], 2e-6)
-            << "element " << i << ", cache filled for " << writer->isa() << ", read for "
-            << reader->isa();
+        ASSERT_NEAR(out[i], right[i], 2e-6) << "element " << i << ", cache filled for "
+                                            << writer->isa() << ", read for " << reader->isa();
       }
     }
   }
