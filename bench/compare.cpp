@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// gqa_compare: what sharing KV heads is worth. One attention layer decodes and prefills with 32, 8 and
-// 1 KV heads (MHA, GQA, MQA), through the library and through a plain Eigen implementation that
+// gqa_compare: what sharing KV heads is worth. One attention layer decodes and prefills with 32, 8
+// and 1 KV heads (MHA, GQA, MQA), through the library and through a plain Eigen implementation that
 // repeats keys and values; every result is checked against the reference before it is timed.
 //
 //   gqa_compare                                 Llama-3-8B's shape, f32, one thread
@@ -194,9 +194,9 @@ bool run(const Settings& settings) {
   std::printf(
       "\ntime/token: median, appending included, caches cold   vs MHA: speed   GB/s: KV cache / "
       "time\n"
-      "GFLOP/s: of visible pairs   max diff: from the reference in double   limit: bytes / "
-      "bandwidth or "
-      "flops / peak\n");
+      "GFLOP/s: of visible pairs   limit: bytes / bandwidth or flops / f32 peak   max diff: from "
+      "the "
+      "reference\n");
 
   file << to_json(settings, sections).dump(2) << "\n";
   if (!file.flush()) throw std::runtime_error(settings.json + ": cannot be written");

@@ -22,10 +22,11 @@ std::string text(const char* format, Numbers... numbers) {
 }
 inline std::string text(const char* plain) { return plain; }
 
+/// Three digits or a little more, and the unit.
 inline std::string seconds_text(double seconds) {
-  if (seconds < 1e-3) return text("%.1f us", seconds * 1e6);
-  if (seconds < 1) return text("%.3g ms", seconds * 1e3);
-  return text("%.3g s", seconds);
+  const bool micro = seconds < 1e-3, milli = seconds < 1;
+  const double x = seconds * (micro ? 1e6 : milli ? 1e3 : 1);
+  return text("%.*f %s", x < 10 ? 2 : x < 100 ? 1 : 0, x, micro ? "us" : milli ? "ms" : "s");
 }
 inline std::string bytes_text(double bytes) {
   if (bytes < 1024.0 * 1024) return text("%.0f KiB", bytes / 1024);
