@@ -5,7 +5,9 @@
 // sums are kept in AccumulatorOf<T>: float, or double for double.
 #pragma once
 
+#include <bit>
 #include <concepts>
+#include <cstdint>
 #include <type_traits>
 
 #include "gqa/core/config.hpp"
@@ -19,23 +21,39 @@ using half = Eigen::half;
 /// A type that keys, values, queries and outputs can have.
 template <typename T>
 concept Scalar = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, bfloat16> ||
-                 std::same_as<T, half>;
+    std::same_as<T, half>;
 
 /// What sums of T are kept in, whatever the storage: float, except for double.
 template <typename... T>
 using AccumulatorOf =
     std::conditional_t<(std::same_as<std::remove_cv_t<T>, double> || ...), double, float>;
 
+namespace detail {
+
+/// x as a float on the same side of every 16-bit number, and of every tie between two, as x itself:
+/// the neighbour whose last bit is 1. Rounding that once more is rounding x. Rounded to nearest on
+/// the way, an x just beside a tie would become the tie.
+constexpr float round_to_odd(double x) {
+  const auto nearest = static_cast<float>(x);
+  const auto bits = std::bit_cast<std::uint32_t>(nearest);
+  const bool exact = static_cast<double>(nearest) == x || x != x;
+  if (exact || bits % 2 == 1) return nearest;
+  const double size = x < 0 ? -x : x, nearest_size = nearest < 0 ? -nearest : nearest;
+  return std::bit_cast<float>(size > nearest_size ? bits + 1 : bits - 1);
+}
+
+}  // namespace detail
+
 /// Rounds to nearest even where To is narrower.
 template <Scalar To, Scalar From>
 constexpr To convert(From x) {
   if constexpr (std::same_as<To, From>) {
     return x;
-  } else if constexpr (std::same_as<To, double> || std::same_as<From, double>) {
+  } else if constexpr (std::same_as<From, double>) {
     if constexpr (sizeof(To) == 2) {
-      return To(static_cast<float>(x));
+      return To(detail::round_to_odd(x));
     } else {
-      return static_cast<To>(static_cast<std::conditional_t<sizeof(From) == 2, float, From>>(x));
+      return static_cast<To>(x);
     }
   } else {
     return static_cast<To>(static_cast<float>(x));
