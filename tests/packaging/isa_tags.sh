@@ -14,10 +14,11 @@ trap 'rm -rf "$work"' EXIT
 
 broken=0
 for object in "$@"; do
-  objdump -dr --no-show-raw-insn "$object" | awk '
-    /^[0-9a-f]+ <.*>:$/ { caller = $2; gsub(/^<|>:$/, "", caller); next }
-    /R_[A-Z0-9_]+/ && caller !~ /isa_/ { callee = $3; sub(/[-+]0x[0-9a-f]+$/, "", callee)
-                                         if (callee ~ /isa_/) print caller, callee }' |
+  # Each weak function has a section of its own, called .text.<function>.
+  objdump -r "$object" | awk '
+    /^RELOCATION RECORDS FOR / { caller = $4; gsub(/^\[\.text\.|\]:$/, "", caller); next }
+    caller !~ /isa_/ && $3 ~ /isa_/ { callee = $3; sub(/[-+]0x[0-9a-f]+$/, "", callee)
+                                      print caller, callee }' |
     sort -u > "$work/calls"
   nm "$object" | awk '$2 ~ /^[WVu]$/ { print $3 }' | sort > "$work/weak"
   tagged=$(grep -c isa_ "$work/weak" || true)
