@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/data.hpp"
+#include "support/row_scale.hpp"  // of tests/
 
 namespace gqa::bench {
 
@@ -75,8 +76,7 @@ class SampledReference {
   }
   Index token(Index i) const { return tokens_[static_cast<std::size_t>(i)]; }
 
-  /// eps (4 sqrt(kv_len) + 4 sqrt(head_dim) max_j scale |q||k_j|) max_j |v_j| over the keys j that
-  /// a row sees, eps that of float: keys and values are as the source stores them on both sides.
+  /// The tests' tolerances: keys and values are as the source stores them on both sides.
   template <KvSource Source>
   void find_tolerances(const Tensor& q, const Source& source, const std::vector<Index>& positions) {
     using Vector = Eigen::Map<const Eigen::VectorXf>;
@@ -99,10 +99,13 @@ class SampledReference {
                 double{Vector(v.data() + seen * value_dim, value_dim).cwiseAbs().maxCoeff()});
           }
           for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-            // sqrt(head_dim) times the scale is 1.
-            const double score = double{Vector(&q(b, i, h, 0), dim).norm()} * longest_k;
-            tolerances_(b, i, h) = double{std::numeric_limits<float>::epsilon()} * largest_v *
-                                   (4 * std::sqrt(static_cast<double>(seen)) + 4 * score);
+            auto row =
+                test::RowScale::of<float, typename Source::Storage>(static_cast<double>(dim));
+            row.kv_len = static_cast<double>(seen);
+            row.max_score = double{Vector(&q(b, i, h, 0), dim).norm()} * longest_k /
+                            std::sqrt(static_cast<double>(dim));
+            row.max_value = largest_v;
+            tolerances_(b, i, h) = row.out_tolerance<float, float>(0);
           }
         }
       }

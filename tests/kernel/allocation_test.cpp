@@ -55,6 +55,8 @@ TEST(Allocations, NoneInAWarmDecodeStep) {
 TEST(Allocations, NoneInAWarmDecodeStepWithScoreRules) {
   const std::vector<float> sinks(6, 0.5f);
   check_decode<float>(Causal{} & SoftCap{20.0f} & SinkLogits{sinks}, 1);
+  check_decode<float>(Causal{} & Alibi::standard(6), 1);
+  check_decode<float>(Alibi::standard(6), 1);
 }
 
 TEST(Allocations, NoneInAWarmDecodeStepOverRows) {

@@ -68,7 +68,7 @@ TEST(Reference, HiddenKeysTakeNoPart) {
 
 TEST(Reference, BiasesAndSinksCount) {
   TwoKeys two;
-  two.run(Alibi{{static_cast<float>(1)}}, {1});  // the first key is one away: e^-1
+  two.run(Alibi({1.0f}), {1});  // the first key is one away: e^-1
   const double e = std::exp(-1.0);
   two.expect((e * 8 + 3 * 16) / (e + 3), -4 * e / (e + 3), std::log(e + 3));
   const std::vector<float> zero{0.0f};
@@ -139,7 +139,7 @@ TEST(Reference, ShowsScoresAtEachStage) {
   q.setConstant(2);
   k.setValues({{{{1.0}}, {{-3.0}}, {{5.0}}}});
   v.setConstant(1);
-  const auto rules = Causal{} & SoftCap{2.0f} & Alibi{{1.0f}};
+  const auto rules = Causal{} & SoftCap{2.0f} & Alibi({1.0f});
   const std::vector<Index> positions{1};
   const auto at = [&](ScoreStage stage) {
     std::vector<double> scores(3, -12345);

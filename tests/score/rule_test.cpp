@@ -45,7 +45,7 @@ std::vector<double> slopes_of_paper(int n) {
 
 TEST(Alibi, HasThePapersSlopesForAnyNumberOfHeads) {
   for (int n = 1; n <= 65; ++n) {
-    const auto slopes = Alibi::standard(n).slopes;
+    const auto slopes = Alibi::standard(n).slopes();
     const auto expected = slopes_of_paper(n);
     ASSERT_EQ(slopes.size(), expected.size());
     for (std::size_t h = 0; h < slopes.size(); ++h) {
@@ -53,7 +53,7 @@ TEST(Alibi, HasThePapersSlopesForAnyNumberOfHeads) {
     }
   }
   // Eight heads: 1/2, 1/4, … 1/256, as the paper prints them.
-  const auto eight = Alibi::standard(8).slopes;
+  const auto eight = Alibi::standard(8).slopes();
   for (std::size_t h = 0; h < 8; ++h)
     EXPECT_EQ(eight[h], std::ldexp(1.0f, -static_cast<int>(h) - 1));
 }

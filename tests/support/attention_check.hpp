@@ -110,11 +110,11 @@ inline double largest(const double* x, Index n) {
 }
 
 /// Gathers the RowScale of one query row. `k_norms`, `v_sizes`: of the keys of its KV head.
-template <typename RulesT>
+template <Scalar Query, Scalar Storage, typename RulesT>
 RowScale row_scale(const RulesT& rules, Where where, Index kv_len, double q_norm, double scale,
                    double head_dim, const std::vector<double>& k_norms,
                    const std::vector<double>& v_sizes) {
-  RowScale row{.head_dim = head_dim};
+  RowScale row = RowScale::of<Query, Storage>(head_dim);
   for (Index j = 0; j < kv_len; ++j) {
     where.k_index = where.k_pos = j;
     if (!rules.visible(where)) continue;
@@ -132,7 +132,7 @@ RowScale row_scale(const RulesT& rules, Where where, Index kv_len, double q_norm
 
 template <Scalar Query, Scalar Storage, typename RulesT>
 Expected expect_attention(const AttentionInput<Query, Storage>& input, const RulesT& rules_in) {
-  const auto rules = as_rules(rules_in);
+  const auto& rules = as_rules(rules_in);
   const TestTensor<double> q = input.q.template to<double>();
   const TestTensor<double> k = input.k.template to<double>();
   const TestTensor<double> v = input.v.template to<double>();
@@ -159,9 +159,9 @@ Expected expect_attention(const AttentionInput<Query, Storage>& input, const Rul
         for (Index i = 0; i < input.q_len(b); ++i) {
           const Where where{.batch = b, .head = h, .q_index = i, .q_pos = input.q_pos(b, i)};
           expected.rows[static_cast<std::size_t>((b * input.num_heads() + h) * input.q_len() + i)] =
-              detail::row_scale(rules, where, input.length(b),
-                                detail::norm(q.row(b, i, h), head_dim), scale,
-                                static_cast<double>(head_dim), k_norms, v_sizes);
+              detail::row_scale<Query, Storage>(rules, where, input.length(b),
+                                                detail::norm(q.row(b, i, h), head_dim), scale,
+                                                static_cast<double>(head_dim), k_norms, v_sizes);
         }
       }
     }

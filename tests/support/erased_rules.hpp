@@ -80,8 +80,8 @@ class ErasedRules {
  public:
   template <RulesOrPart RulesT>
   ErasedRules(const RulesT& part_or_rules, Index head_dim) {
-    const auto rules = as_rules(part_or_rules);
-    using All = decltype(as_rules(part_or_rules));
+    const auto& rules = as_rules(part_or_rules);
+    using All = std::remove_cvref_t<decltype(as_rules(part_or_rules))>;
     rules_ = std::make_shared<const TheseRules<All>>(rules);
     scale_ = rules.scale(head_dim);
     only_masks_ = !All::has_scores && !All::has_sinks;

@@ -81,7 +81,7 @@ using ErasedMasksAndScores = Rules<Scale, ErasedMask, ErasedMask, ErasedScores<S
 /// Any rules behind the one part type AnyRules.
 template <RulesOrPart RulesT>
 std::shared_ptr<const AnyRules> erase(const RulesT& rules) {
-  using All = decltype(as_rules(rules));
+  using All = std::remove_cvref_t<decltype(as_rules(rules))>;
   return std::make_shared<const TheseRules<All>>(as_rules(rules));
 }
 /// Masks alone, as attend() takes them.

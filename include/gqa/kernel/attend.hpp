@@ -80,7 +80,7 @@ void attend(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
             const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
             ExecutorT&& executor = Serial{}) {
   static_assert(Executor<ExecutorT>, "gqa::attend: the last argument must model gqa::Executor");
-  const auto all_rules = as_rules(rules);
+  const auto& all_rules = as_rules(rules);
   const TensorView<const ScalarOf<const Query>> q_view = view(q);
   detail::run_call(detail::make_call("attend", q_view, kv, view(out), all_rules, options), executor);
 }

@@ -21,7 +21,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
   const Index out_row = layout.padded_value_dim();
   const auto row_block = [&](const Task& task, const auto& worker) {
     const Index begin = task.row_block * max_block_rows;
-    return RowBlock<Call>(call, layout, worker.rows, task.batch, task.kv_head, begin,
+    return RowBlockOf<Call>(call, layout, worker.rows, task.batch, task.kv_head, begin,
                           std::min(max_block_rows, call.rows(task.batch) - begin));
   };
 
@@ -29,11 +29,11 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
     const auto worker = scratch.worker(worker_index);
-    RowBlock<Call> rows = row_block(task, worker);
+    RowBlockOf<Call> rows = row_block(task, worker);
     rows.reset(scratch.states + number * plan.block_rows, scratch.out + number * scratch.out_elements());
     const Index begin = task.split * split_keys;
     const Index end = std::min(call.source.length(b), begin + split_keys);
-    if (begin < end && !rows.skips(begin, end)) walk(call, layout, rows, begin, end, worker.packed);
+    if (begin < end && !rows.skips(begin, end)) walk(call.source, layout, rows, begin, end, worker.packed);
   });
 
   // One task per row block, numbered by its first split; the others return at once.
@@ -41,7 +41,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
     if (task.split != 0) return;
-    const RowBlock<Call> rows = row_block(task, scratch.worker(worker_index));
+    const RowBlockOf<Call> rows = row_block(task, scratch.worker(worker_index));
     SoftmaxState<T>* total = scratch.states + number * plan.block_rows;
     T* total_out = scratch.out + number * scratch.out_elements();
     for (Index split = 1; split < parts(b).splits; ++split) {

@@ -30,6 +30,10 @@ struct AttendPlan {
 namespace detail {
 inline namespace GQA_ISA {
 
+/// What a task of the call carries. Calls over other sources, queries and outputs share it.
+template <typename Call>
+using RowBlockOf = RowBlock<typename Call::Storage, typename Call::Rules>;
+
 /// The parts of one sequence under a plan.
 template <typename Call>
 SequenceParts sequence_parts(const Call& call, bool split_kv, Index b) {
@@ -42,7 +46,7 @@ template <typename Call>
 struct Scratch {
   using T = typename Call::T;
   using Storage = typename Call::Storage;
-  using Block = RowBlock<Call>;
+  using Block = RowBlockOf<Call>;
 
   struct Worker {
     typename Block::Scratch rows;

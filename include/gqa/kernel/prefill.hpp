@@ -17,19 +17,18 @@ inline constexpr Index prefetch_bytes = 32 * 1024;
 
 /// Walks a row block through keys [begin, end), block by block; `packed` is room for one block of a
 /// source of rows.
-template <typename Call, typename Storage>
-void walk(const Call& call, const StripLayout<Storage>& layout, RowBlock<Call>& rows, Index begin,
-          Index end, Storage* packed) {
-  using Source = typename Call::Source;
+template <typename Source, typename Storage, typename Rules>
+void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Storage, Rules>& rows,
+          Index begin, Index end, Storage* packed) {
   if constexpr (Source::layout == KvLayout::rows) {
     for (Index first = begin; first < end; first += block_keys) {
       const Index keys = std::min(block_keys, end - first);
       if (rows.skips(first, first + keys)) continue;
-      pack_block(call.source, rows.batch(), rows.kv_head(), first, first + keys, layout, packed);
+      pack_block(source, rows.batch(), rows.kv_head(), first, first + keys, layout, packed);
       rows.step(packed, first, keys);
     }
   } else {
-    call.source.for_each_run(rows.batch(), rows.kv_head(), begin, end, [&](const StripRun& run) {
+    source.for_each_run(rows.batch(), rows.kv_head(), begin, end, [&](const StripRun& run) {
       const Index blocks = ceil_div(run.count, block_keys);
       const Index ahead = ceil_div(prefetch_bytes, layout.block_bytes());
       const auto block = [&](const std::byte* first, Index i) {
@@ -50,7 +49,7 @@ void walk(const Call& call, const StripLayout<Storage>& layout, RowBlock<Call>& 
 
 /// Divides by the sums, adds the sink logits, and writes out and lse.
 template <typename Call, typename T>
-void write_rows(const Call& call, const RowBlock<Call>& rows, const SoftmaxState<T>* states,
+void write_rows(const Call& call, const RowBlockOf<Call>& rows, const SoftmaxState<T>* states,
                 const T* out, Index out_row) {
   for (Index r = 0; r < rows.rows(); ++r) {
     const QueryRow& at = rows.row(r);
@@ -67,10 +66,10 @@ void write_rows(const Call& call, const RowBlock<Call>& rows, const SoftmaxState
     }
     auto* y = call.out.row(rows.batch(), at.q_index, at.head);
     using Out = std::remove_cvref_t<decltype(*y)>;
-    for (Index c = 0; c < call.shape.value_dim; ++c) {
-      // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
-      y[c] = state.empty() ? Out(0) : convert<Out>(out[r * out_row + c] * numerator / state.sum);
-    }
+    // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
+    const T factor = state.empty() ? T(0) : numerator / state.sum;
+    for (Index c = 0; c < call.shape.value_dim; ++c)
+      y[c] = convert<Out>(out[r * out_row + c] * factor);
     if (call.options.lse) call.options.lse(rows.batch(), at.head, at.q_index) = state.lse();
   }
 }
@@ -88,7 +87,7 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
     const auto worker = scratch.worker(worker_index);
     const Index row_begin = task.row_block * max_block_rows;
     const Index row_count = std::min(max_block_rows, call.rows(b) - row_begin);
-    RowBlock<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);
+    RowBlockOf<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);
     std::fill_n(worker.total_states, row_count, SoftmaxState<typename Call::T>{});
     std::fill_n(worker.total_out, row_count * out_row, typename Call::T(0));
     const Index length = call.source.length(b);
@@ -96,7 +95,7 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
       const Index end = std::min(length, begin + split_keys);
       if (rows.skips(begin, end)) continue;
       rows.reset(worker.states, worker.out);
-      walk(call, layout, rows, begin, end, worker.packed);
+      walk(call.source, layout, rows, begin, end, worker.packed);
       for (Index r = 0; r < row_count; ++r) {
         merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
               worker.out + r * out_row, out_row);

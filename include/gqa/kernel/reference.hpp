@@ -29,7 +29,7 @@ template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT>
 void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& rules_in,
                const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
-  const auto rules = as_rules(rules_in);
+  const auto& rules = as_rules(rules_in);
   const TensorView<const ScalarOf<const Query>> q = view(q_in);
   const auto call = detail::make_call("reference", q, kv, view(out_in), rules, options);
   using OutScalar = typename decltype(call.out)::Value;

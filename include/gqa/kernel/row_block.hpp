@@ -13,6 +13,7 @@
 
 #include "gqa/kernel/call.hpp"
 #include "gqa/kernel/tile.hpp"
+#include "gqa/layout/pack.hpp"
 #include "gqa/ops/softmax_state.hpp"
 
 namespace gqa {
@@ -30,35 +31,49 @@ struct QueryRow {
 
 inline namespace GQA_ISA {
 
-template <typename Call>
+template <typename Storage, typename Rules>
 class RowBlock {
  public:
-  using T = typename Call::T;
-  using Storage = typename Call::Storage;
+  using T = AccumulatorOf<Storage>;
   using Pack = simd::Pack<T>;
+  using Factor = simd::Factor<Storage>;
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
   struct Scratch {
-    T* q;                   // [tile][padded head_dim][rows of the tile]
-    T* scores;              // [rows][64]: S, then P
+    Factor* q;              // [tile][padded head_dim / p][rows of the tile][p]
+    T* scores;              // [rows][64]: S
+    Factor* weights;        // [rows][64]: P, in the place of S where the types allow
     T* sums;                // [rows][lanes of a pack]
     QueryRow* row;          // [rows]
     Storage* clean_values;  // one block, see add_values_row_by_row()
 
     Scratch(Carver& carver, Index rows, const StripLayout<Storage>& layout)
-        : q(carver.take<T>(rows * layout.padded_head_dim())),
+        : q(carver.take<Factor>(rows * layout.padded_head_dim())),
           scores(carver.take<T>(rows * block_keys)),
+          weights(take_weights(carver, rows)),
           sums(carver.take<T>(rows * Pack::size)),
           row(carver.take<QueryRow>(rows)),
           clean_values(carver.take<Storage>(layout.block_elements())) {}
+
+   private:
+    Factor* take_weights(Carver& carver, Index rows) const {
+      if constexpr (std::same_as<Factor, T>) {
+        return scores;
+      } else {
+        return carver.take<Factor>(rows * block_keys);
+      }
+    }
   };
 
   /// Rows [row_begin, row_begin + rows) of sequence `batch` that read `kv_head`; row r is token
   /// r / group and head r % group of the group. `states` and `out` [rows][padded value_dim] receive
   /// the result of reset() and step().
+  template <typename Call>
   RowBlock(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
            Index batch, Index kv_head, Index row_begin, Index rows)
-      : call_(call),
+      : rules_(call.rules),
+        group_(call.shape.group()),
+        first_position_(first_position(call.source, batch)),
         layout_(layout),
         scratch_(scratch),
         batch_(batch),
@@ -66,14 +81,13 @@ class RowBlock {
         rows_(rows),
         tiles_(rows),
         scale_(static_cast<T>(call.rules.scale(call.shape.head_dim) * (has_scores ? 1.0 : log2e))) {
-    const Index group = call.shape.group();
     for (Index r = 0; r < rows; ++r) {
-      const Index q_index = (row_begin + r) / group;
+      const Index q_index = (row_begin + r) / group_;
       scratch.row[r] = {.q_index = q_index,
-                        .head = kv_head * group + (row_begin + r) % group,
+                        .head = kv_head * group_ + (row_begin + r) % group_,
                         .q_pos = call.q_pos(batch, q_index)};
     }
-    pack_queries();
+    pack_queries(call.q);
   }
 
   Index rows() const { return rows_; }
@@ -103,7 +117,7 @@ class RowBlock {
     const std::uintptr_t ahead =
         later ? reinterpret_cast<std::uintptr_t>(later) - reinterpret_cast<std::uintptr_t>(block)
               : 0;
-    Coverage seen[max_block_rows / 6][2];
+    Seen seen[max_block_rows / 6];
     if (!look(first, keys, seen)) return;
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
@@ -113,7 +127,8 @@ class RowBlock {
     });
 
     // P = 2^(S - max), O and the sums rescaled where the maximum grew.
-    for (Index tile = 0; tile < tiles_.count; ++tile) {
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      if (seen[tile].nothing()) continue;
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
         softmax(r, first, keys, seen[tile]);
       }
@@ -121,15 +136,14 @@ class RowBlock {
 
     // O += P V. Strips outside again, now of channels.
     const Index dim = layout_.padded_value_dim();
-    const Index width = tiles_.count == 1 ? dim : strip_width;
+    const Index width = tiles_.count() == 1 ? dim : strip_width;
     const bool poisoned = hides_non_finite_values(block, seen);
     for (Index channel = 0; channel < dim; channel += width) {
-      for (Index tile = 0; tile < tiles_.count; ++tile) {
-        const auto [begin, end] = visible_strips(seen[tile]);
-        if (begin == end || (poisoned && is_partial(seen[tile]))) continue;
+      for (Index tile = 0; tile < tiles_.count(); ++tile) {
+        if (seen[tile].nothing() || (poisoned && seen[tile].is_partial())) continue;
         const Index r = tiles_.begin(tile);
-        multiply_values(tiles_.height(tile), layout_, scores(r), block, begin * strip_width,
-                        end * strip_width, channel, std::min(channel + width, dim), out_row(r),
+        multiply_values(tiles_.height(tile), layout_, weights(r), block, seen[tile].key_begin,
+                        seen[tile].key_end, channel, std::min(channel + width, dim), out_row(r),
                         tile == 0 ? ahead : 0);
       }
     }
@@ -142,27 +156,45 @@ class RowBlock {
   }
 
  private:
-  static constexpr bool has_scores = Call::Rules::has_scores;
-  static constexpr bool per_head = Call::Rules::per_head;
-  using Strips = Coverage[2];
+  static constexpr bool has_scores = Rules::has_scores;
+  static constexpr bool per_head = Rules::per_head;
 
-  T* queries(Index tile) const {
+  /// What a tile sees of a block.
+  struct Seen {
+    Coverage strip[2];    // of each strip of 32 keys
+    Index key_begin = 0;  // nothing outside of [key_begin, key_end) is seen; multiples of 8
+    Index key_end = 0;
+
+    bool nothing() const { return key_begin == key_end; }
+    bool is_full() const { return strip[0] == Coverage::full && strip[1] == Coverage::full; }
+    bool is_partial() const {
+      return strip[0] == Coverage::partial || strip[1] == Coverage::partial;
+    }
+  };
+
+  Factor* queries(Index tile) const {
     return scratch_.q + tiles_.begin(tile) * layout_.padded_head_dim();
   }
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
+  Factor* weights(Index r) const { return scratch_.weights + r * block_keys; }
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
 
-  void pack_queries() const {
-    for (Index tile = 0; tile < tiles_.count; ++tile) {
+  template <typename Query>
+  void pack_queries(const TensorView<const Query>& q_view) const {
+    constexpr Index p = packing<Storage>;
+    constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
+    const auto query = [&](Index r) { return q_view.row(batch_, row(r).q_index, row(r).head); };
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
       const Index height = tiles_.height(tile);
-      T* panel = queries(tile);
+      Factor* panel = queries(tile);
+      std::fill_n(panel, height * layout_.padded_head_dim(), Factor(0));
       for (Index i = 0; i < height; ++i) {
-        const QueryRow& at = row(tiles_.begin(tile) + i);
-        const auto* q = call_.q.row(batch_, at.q_index, at.head);
-        for (Index c = 0; c < layout_.head_dim(); ++c) panel[c * height + i] = convert<T>(q[c]);
-        for (Index c = layout_.head_dim(); c < layout_.padded_head_dim(); ++c) {
-          panel[c * height + i] = T(0);
+        const Index r = tiles_.begin(tile) + i;
+        const Query* q = query(r);
+        if (r + ahead < rows_) prefetch_row(query(r + ahead), layout_.head_dim());
+        for (Index c = 0; c < layout_.head_dim(); ++c) {
+          panel[(c / p * height + i) * p + c % p] = convert<Factor>(q[c]);
         }
       }
     }
@@ -179,62 +211,63 @@ class RowBlock {
               .q_pos_max = first.q_pos,
               .k_begin = k_begin,
               .k_end = k_end,
-              .k_pos = k_begin + first_position(call_.source, batch_)};
+              .k_pos = k_begin + first_position_};
     for (Index r = begin + 1; r < end; ++r) {
       tile.q_pos_min = std::min(tile.q_pos_min, row(r).q_pos);
       tile.q_pos_max = std::max(tile.q_pos_max, row(r).q_pos);
     }
-    Coverage seen = call_.rules.tile(tile);
+    Coverage seen = rules_.tile(tile);
     if constexpr (per_head) {
-      const Index group = call_.shape.group();
-      for (Index g = 0; g < group && seen != Coverage::partial; ++g) {
-        tile.head = kv_head_ * group + g;
-        if (call_.rules.tile(tile) != seen) seen = Coverage::partial;
+      for (Index g = 0; g < group_ && seen != Coverage::partial; ++g) {
+        tile.head = kv_head_ * group_ + g;
+        if (rules_.tile(tile) != seen) seen = Coverage::partial;
       }
     }
     return seen;
   }
 
-  /// What each tile sees of the block's two strips of 32 keys; false if nothing.
-  bool look(Index first, Index keys, Strips* seen) const {
+  /// What each tile sees of a block; false if nothing.
+  bool look(Index first, Index keys, Seen* seen) const {
     const Coverage block = coverage_of(0, rows_, first, first + keys);
     if (block == Coverage::skip) return false;
-    for (Index tile = 0; tile < tiles_.count; ++tile) {
-      for (int s = 0; s < 2; ++s) {
-        const Index begin = s * strip_width, end = std::min(keys, begin + strip_width);
-        if (begin >= end) {
-          seen[tile][s] = Coverage::skip;
-        } else if (block == Coverage::full) {
-          seen[tile][s] = Coverage::full;
-        } else {
-          seen[tile][s] =
-              coverage_of(tiles_.begin(tile), tiles_.begin(tile + 1), first + begin, first + end);
-        }
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      const auto coverage = [&](Index begin, Index end) {
+        if (begin >= keys) return Coverage::skip;
+        if (block == Coverage::full) return Coverage::full;
+        return coverage_of(tiles_.begin(tile), tiles_.begin(tile + 1), first + begin,
+                           first + std::min(keys, end));
+      };
+      Seen& at = seen[tile];
+      at = {.strip = {coverage(0, strip_width), coverage(strip_width, block_keys)}};
+      at.key_begin = at.strip[0] == Coverage::skip ? strip_width : 0;
+      at.key_end = at.strip[1] == Coverage::skip ? strip_width : block_keys;
+      if (!at.is_partial()) continue;
+      // What a strip ends or begins with in vain needn't be multiplied with values.
+      constexpr Index step = 8;
+      while (at.key_begin < at.key_end &&
+             coverage(at.key_end - step, at.key_end) == Coverage::skip) {
+        at.key_end -= step;
+      }
+      while (at.key_begin < at.key_end &&
+             coverage(at.key_begin, at.key_begin + step) == Coverage::skip) {
+        at.key_begin += step;
       }
     }
     return true;
   }
 
-  static std::pair<int, int> visible_strips(const Strips& seen) {
-    const int begin = seen[0] == Coverage::skip ? 1 : 0;
-    const int end = seen[1] == Coverage::skip ? 1 : 2;
-    return {begin, std::max(begin, end)};
-  }
-  static bool is_partial(const Strips& seen) {
-    return seen[0] == Coverage::partial || seen[1] == Coverage::partial;
-  }
-
   /// Calls fn(tile, strip begin, strip end) for what is visible: both strips at once for a single
   /// tile, one strip after the other for several.
   template <typename F>
-  void for_each_strip(const Strips* seen, F fn) const {
-    if (tiles_.count == 1) {
-      const auto [begin, end] = visible_strips(seen[0]);
-      return fn(Index{0}, begin, end);
+  void for_each_strip(const Seen* seen, F fn) const {
+    if (tiles_.count() == 1) {
+      const int begin = seen[0].strip[0] == Coverage::skip ? 1 : 0;
+      const int end = seen[0].strip[1] == Coverage::skip ? 1 : 2;
+      return begin < end ? fn(Index{0}, begin, end) : void();
     }
     for (int s = 0; s < 2; ++s) {
-      for (Index tile = 0; tile < tiles_.count; ++tile) {
-        if (seen[tile][s] != Coverage::skip) fn(tile, s, s + 1);
+      for (Index tile = 0; tile < tiles_.count(); ++tile) {
+        if (seen[tile].strip[s] != Coverage::skip) fn(tile, s, s + 1);
       }
     }
   }
@@ -246,70 +279,87 @@ class RowBlock {
             .q_index = at.q_index,
             .k_index = key,
             .q_pos = at.q_pos,
-            .k_pos = key + first_position(call_.source, batch_)};
+            .k_pos = key + first_position_};
   }
 
-  /// Turns row r of S into P, in the visible strips.
-  void softmax(Index r, Index first, Index keys, const Strips& seen) {
-    const auto [strip_begin, strip_end] = visible_strips(seen);
-    const Index begin = strip_begin * strip_width, end = strip_end * strip_width;
-    if (begin == end) return;
+  /// Turns row r of S into P. All 64 keys, as those not seen only add zeros.
+  void softmax(Index r, Index first, Index keys, const Seen& seen) {
+    constexpr int packs = static_cast<int>(block_keys / Pack::size);
     T* s = scores(r);
 
-    // Scaled scores, times log2(e); hidden ones -inf. With score rules log2(e) comes behind them,
-    // in a loop of its own: in one, a compiler might contract s · scale + bias in one place and not
-    // another.
-    for (Index j = begin; j < end; j += Pack::size) {
-      (Pack::load(s + j) * Pack::broadcast(scale_)).store(s + j);
+    // Scaled scores, times log2(e).
+    Pack x[packs];
+    GQA_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      x[i] = Pack::load(s + i * Pack::size) * Pack::broadcast(scale_);
     }
-    if constexpr (has_scores) {
-      for (Index j = begin; j < std::min(end, keys); ++j) {
-        s[j] = call_.rules.score(s[j], where(r, first + j)) * T(log2e);
-      }
+    if (has_scores || !seen.is_full() || keys < block_keys) {
+      GQA_UNROLL
+      for (int i = 0; i < packs; ++i) x[i].store(s + i * Pack::size);
+      apply_rules(r, first, keys, seen);
+      GQA_UNROLL
+      for (int i = 0; i < packs; ++i) x[i] = Pack::load(s + i * Pack::size);
     }
-    for (int strip = strip_begin; strip < strip_end; ++strip) {
-      if (seen[strip] != Coverage::partial) continue;
-      for (Index j = strip * strip_width; j < (strip + 1) * strip_width; ++j) {
-        s[j] = call_.rules.visible(where(r, first + std::min(j, keys - 1)))
-                   ? s[j]
-                   : SoftmaxState<T>::empty_max;
-      }
-    }
-    for (Index j = keys; j < end; ++j) s[j] = SoftmaxState<T>::empty_max;
 
     // Most blocks don't raise the maximum, and then need no horizontal one.
-    Pack highest = Pack::load(s + begin);
-    for (Index j = begin + Pack::size; j < end; j += Pack::size) {
-      highest = max(highest, Pack::load(s + j));
-    }
+    Pack highest = x[0];
+    GQA_UNROLL
+    for (int i = 1; i < packs; ++i) highest = max(highest, x[i]);
     SoftmaxState<T>& state = states_[r];
-    if (any_greater(highest, Pack::broadcast(state.max))) {
-      const T raised = reduce_max(highest);
-      const Pack factor = Pack::broadcast(simd::exp2(state.max - safe_max(raised)));
-      state.max = raised;
-      T* out = out_row(r);
-      for (Index c = 0; c < layout_.padded_value_dim(); c += Pack::size) {
-        (factor * Pack::load(out + c)).store(out + c);
-      }
-      (factor * Pack::load(sums(r))).store(sums(r));
-    }
+    if (any_greater(highest, Pack::broadcast(state.max))) raise(r, reduce_max(highest));
 
     const Pack reference = Pack::broadcast(safe_max(state.max));
     Pack sum = Pack::load(sums(r));
-    for (Index j = begin; j < end; j += Pack::size) {
-      const Pack weight = exp2(Pack::load(s + j) - reference);
-      sum = sum + weight;
-      weight.store(s + j);
+    GQA_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      sum = sum + simd::Dot<Storage>::round(exp2(x[i] - reference), weights(r) + i * Pack::size);
     }
     sum.store(sums(r));
   }
 
+  /// The score rules of row r, and -inf for what it doesn't see. log2(e) comes behind the rules,
+  /// and the scale before them in a loop of its own: in one, a compiler might contract
+  /// s · scale + bias in one place and not another.
+  void apply_rules(Index r, Index first, Index keys, const Seen& seen) const {
+    T* s = scores(r);
+    for (int strip = 0; strip < 2; ++strip) {
+      const Index begin = strip * strip_width, end = begin + strip_width;
+      const Index visible_end =
+          seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
+      if constexpr (has_scores) {
+        for (Index j = begin; j < visible_end; ++j) {
+          s[j] = rules_.score(s[j], where(r, first + j)) * T(log2e);
+        }
+      }
+      if (seen.strip[strip] == Coverage::partial) {
+        for (Index j = begin; j < visible_end; ++j) {
+          s[j] = rules_.visible(where(r, first + j)) ? s[j] : SoftmaxState<T>::empty_max;
+        }
+      }
+      for (Index j = visible_end; j < end; ++j) s[j] = SoftmaxState<T>::empty_max;
+    }
+  }
+
+  /// Raises the maximum of row r: what has been summed so far is scaled down.
+  void raise(Index r, T maximum) {
+    SoftmaxState<T>& state = states_[r];
+    const T before = state.max;
+    state.max = maximum;
+    if (before == SoftmaxState<T>::empty_max) return;  // all is zero yet
+    const Pack factor = Pack::broadcast(simd::exp2(before - safe_max(maximum)));
+    T* out = out_row(r);
+    for (Index c = 0; c < layout_.padded_value_dim(); c += Pack::size) {
+      (factor * Pack::load(out + c)).store(out + c);
+    }
+    (factor * Pack::load(sums(r))).store(sums(r));
+  }
+
   /// Is there a NaN or infinity among the values of keys that some row doesn't see? Its weight is
   /// 0, and 0 · NaN is NaN. (Behind the last key, values are zero.)
-  bool hides_non_finite_values(const Storage* block, const Strips* seen) const {
+  bool hides_non_finite_values(const Storage* block, const Seen* seen) const {
     for (int s = 0; s < 2; ++s) {
-      for (Index tile = 0; tile < tiles_.count; ++tile) {
-        if (seen[tile][s] != Coverage::partial) continue;
+      for (Index tile = 0; tile < tiles_.count(); ++tile) {
+        if (seen[tile].strip[s] != Coverage::partial) continue;
         if (!finite_values(block, s * strip_width)) return true;
         break;
       }
@@ -334,26 +384,27 @@ class RowBlock {
 
   /// O += P V for the rows of partial tiles with what a row doesn't see taken as zero: the same
   /// sums in the same order, without 0 · NaN. Slow, and rare.
-  void add_values_row_by_row(const Storage* block, Index first, Index keys, const Strips* seen) {
+  void add_values_row_by_row(const Storage* block, Index first, Index keys, const Seen* seen) {
     const Index dim = layout_.padded_value_dim();
     Storage* clean = scratch_.clean_values;
-    for (Index tile = 0; tile < tiles_.count; ++tile) {
-      const auto [begin, end] = visible_strips(seen[tile]);
-      if (begin == end || !is_partial(seen[tile])) continue;
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      if (seen[tile].nothing() || !seen[tile].is_partial()) continue;
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
         std::copy(block + layout_.value_begin(), block + layout_.block_elements(),
                   clean + layout_.value_begin());
         for (Index j = 0; j < keys; ++j) {
-          if (call_.rules.visible(where(r, first + j))) continue;
+          if (rules_.visible(where(r, first + j))) continue;
           for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage(0);
         }
-        multiply_values(Index{1}, layout_, scores(r), clean, begin * strip_width, end * strip_width,
-                        0, dim, out_row(r), 0);
+        multiply_values(Index{1}, layout_, weights(r), clean, seen[tile].key_begin,
+                        seen[tile].key_end, 0, dim, out_row(r), 0);
       }
     }
   }
 
-  const Call& call_;
+  const Rules& rules_;
+  Index group_;
+  Index first_position_;
   const StripLayout<Storage>& layout_;
   Scratch scratch_;
   Index batch_;

@@ -23,33 +23,38 @@ inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
 constexpr int tile_registers(int rows) { return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2; }
 
 /// How rows [0, rows) are cut into tiles of nearly the same height.
-struct RowTiles {
-  explicit RowTiles(Index rows) : rows_(rows), count(ceil_div(rows, max_tile_rows)) {}
-  Index begin(Index tile) const { return tile * (rows_ / count) + std::min(tile, rows_ % count); }
-  Index height(Index tile) const { return begin(tile + 1) - begin(tile); }
+class RowTiles {
+ public:
+  explicit RowTiles(Index rows)
+      : count_(ceil_div(rows, max_tile_rows)), height_(rows / count_), taller_(rows % count_) {}
+
+  Index count() const { return count_; }
+  Index begin(Index tile) const { return tile * height_ + std::min(tile, taller_); }
+  Index height(Index tile) const { return height_ + (tile < taller_ ? 1 : 0); }
 
  private:
-  Index rows_;
-
- public:
-  Index count;
+  Index count_;
+  Index height_;
+  Index taller_;  // tiles with a row more
 };
 
-/// Where A's element (row, k) is: a[row * Row + k * Depth], known at compile time, so that a tile
-/// needs one pointer for A.
+/// Where A's factors of a row and a step of depth are: a[row * Row + step * Depth] and the
+/// packing<Storage> - 1 behind it; known at compile time, so that a tile needs one pointer for A.
 template <Index Row, Index Depth>
 struct Step {
   static constexpr Index row = Row;
   static constexpr Index depth = Depth;
 };
 
-/// C (+)= A · B for Rows rows and Registers packs of lanes. B is `groups` steps of packing<Storage>
-/// depths each; `b_step` elements from a step to the next, `b_strip` from a strip to the next. What
-/// is `ahead` bytes behind B is prefetched.
+/// C (+)= A · B for Rows rows and Registers packs of lanes. A and B are `steps` steps of
+/// packing<Storage> depths each; in B, `b_step` elements from a step to the next, `b_strip` from a
+/// strip to the next. What is `ahead` bytes behind B is prefetched.
 template <int Rows, int Registers, typename A, bool Accumulate, typename Storage, typename T>
-void multiply(const T* GQA_RESTRICT a, const Storage* GQA_RESTRICT b, Index b_step, Index b_strip,
-              Index groups, T* GQA_RESTRICT c, Index c_row, std::uintptr_t ahead) {
+void multiply(const simd::Factor<Storage>* GQA_RESTRICT a, const Storage* GQA_RESTRICT b,
+              Index b_step, Index b_strip, Index steps, T* GQA_RESTRICT c, Index c_row,
+              std::uintptr_t ahead) {
   using Pack = simd::Pack<T>;
+  using Dot = simd::Dot<Storage>;
   constexpr Index p = packing<Storage>;
   constexpr Index per_strip = strip_width / Pack::size;
   Pack sum[Rows][Registers];
@@ -60,25 +65,23 @@ void multiply(const T* GQA_RESTRICT a, const Storage* GQA_RESTRICT b, Index b_st
       sum[i][j] = Accumulate ? Pack::load(c + i * c_row + j * Pack::size) : Pack::zero();
     }
   }
-  for (Index k = 0; k < groups; ++k) {
-    Pack lanes[Registers][p];
+  for (Index k = 0; k < steps; ++k) {
+    typename Dot::Lanes lanes[Registers];
     GQA_UNROLL
     for (int j = 0; j < Registers; ++j) {
       const Storage* lane = b + j / per_strip * b_strip + j % per_strip * Pack::size * p;
-      simd::widen(lane, lanes[j]);
+      lanes[j] = Dot::load(lane);
       constexpr Index line = alignment / sizeof(Storage);
       if (j % per_strip * Pack::size * p % line == 0) simd::prefetch(lane, ahead);
     }
     GQA_UNROLL
-    for (int e = 0; e < p; ++e) {
+    for (int i = 0; i < Rows; ++i) {
       GQA_UNROLL
-      for (int i = 0; i < Rows; ++i) {
-        const Pack x = Pack::broadcast(a[i * A::row + e * A::depth]);
-        GQA_UNROLL
-        for (int j = 0; j < Registers; ++j) sum[i][j] = fma(x, lanes[j][e], sum[i][j]);
+      for (int j = 0; j < Registers; ++j) {
+        sum[i][j] = Dot::add(sum[i][j], a + i * A::row, lanes[j]);
       }
     }
-    a += p * A::depth;
+    a += A::depth;
     b += b_step;
   }
   GQA_UNROLL
@@ -99,17 +102,18 @@ GQA_INLINE void with_rows(Index n, F f) {
 
 /// multiply_keys() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
-void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage* block,
-                   int strip_begin, int strip_end, T* s, std::uintptr_t ahead) {
+void multiply_keys(const StripLayout<Storage>& layout, const simd::Factor<Storage>* q,
+                   const Storage* block, int strip_begin, int strip_end, T* s,
+                   std::uintptr_t ahead) {
   constexpr Index p = packing<Storage>;
   constexpr int per_strip = static_cast<int>(strip_width / simd::Pack<T>::size);
   constexpr int wide = tile_registers(Rows);
   const Index strip = layout.key_strip_elements();
-  const Index groups = layout.padded_head_dim() / p;
+  const Index steps = layout.padded_head_dim() / p;
   if constexpr (wide > per_strip) {  // a tile across both strips
     if (strip_begin == 0 && strip_end == 2) {
-      multiply<Rows, wide, Step<1, Rows>, false>(q, block, strip_width * p, strip, groups, s,
-                                                 block_keys, ahead);
+      multiply<Rows, wide, Step<p, Rows * p>, false>(q, block, strip_width * p, strip, steps, s,
+                                                     block_keys, ahead);
       return;
     }
   }
@@ -117,8 +121,8 @@ void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage
   for (int i = strip_begin; i < strip_end; ++i) {
     for (int r = 0; r < per_strip; r += registers) {
       const Index lane = r * simd::Pack<T>::size;
-      multiply<Rows, registers, Step<1, Rows>, false>(
-          q, block + i * strip + lane * p, strip_width * p, strip, groups,
+      multiply<Rows, registers, Step<p, Rows * p>, false>(
+          q, block + i * strip + lane * p, strip_width * p, strip, steps,
           s + i * strip_width + lane, block_keys, ahead);
     }
   }
@@ -126,44 +130,45 @@ void multiply_keys(const StripLayout<Storage>& layout, const T* q, const Storage
 
 /// multiply_values() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
-void multiply_values(const StripLayout<Storage>& layout, const T* weights, const Storage* block,
-                     Index key_begin, Index key_end, Index begin, Index end, T* out,
-                     std::uintptr_t ahead) {
+void multiply_values(const StripLayout<Storage>& layout, const simd::Factor<Storage>* weights,
+                     const Storage* block, Index key_begin, Index key_end, Index begin, Index end,
+                     T* out, std::uintptr_t ahead) {
   constexpr Index p = packing<Storage>;
   constexpr Index size = simd::Pack<T>::size;
   constexpr int per_strip = static_cast<int>(strip_width / size);
   constexpr int wide = tile_registers(Rows);
-  using A = Step<block_keys, 1>;
-  const Index groups = (key_end - key_begin) / p;
+  using A = Step<block_keys, p>;
+  const Index steps = (key_end - key_begin) / p;
   const Index out_row = layout.padded_value_dim();
-  const T* a = weights + key_begin;
+  const simd::Factor<Storage>* a = weights + key_begin;
   const auto at = [&](Index channel) { return block + layout.value_offset(key_begin, channel); };
   Index channel = begin;
   if constexpr (wide > per_strip) {  // tiles across two strips
     for (; channel + 2 * strip_width <= end; channel += 2 * strip_width) {
       multiply<Rows, wide, A, true>(a, at(channel), strip_width * p, layout.value_strip_elements(),
-                                    groups, out + channel, out_row, ahead);
+                                    steps, out + channel, out_row, ahead);
     }
   }
   constexpr int registers = std::min(wide, per_strip);
   for (; channel + strip_width <= end; channel += strip_width) {
     for (Index lane = 0; lane < strip_width; lane += registers * size) {
-      multiply<Rows, registers, A, true>(a, at(channel) + lane * p, strip_width * p, 0, groups,
+      multiply<Rows, registers, A, true>(a, at(channel) + lane * p, strip_width * p, 0, steps,
                                          out + channel + lane, out_row, ahead);
     }
   }
   constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
-    multiply<Rows, narrow, A, true>(a, at(channel) + lane * p, strip_width / 2 * p, 0, groups,
+    multiply<Rows, narrow, A, true>(a, at(channel) + lane * p, strip_width / 2 * p, 0, steps,
                                     out + channel + lane, out_row, ahead);
   }
 }
 
-/// S = Q Kᵀ: scores of a tile's query rows, packed as [depth][rows], with the strips
+/// S = Q Kᵀ: scores of a tile's query rows, packed as [steps][rows][p], with the strips
 /// [strip_begin, strip_end) of a block's keys, into s [rows][64]. `ahead` as in multiply().
 template <typename Storage, typename T>
-void multiply_keys(Index rows, const StripLayout<Storage>& layout, const T* q, const Storage* block,
-                   int strip_begin, int strip_end, T* s, std::uintptr_t ahead) {
+void multiply_keys(Index rows, const StripLayout<Storage>& layout, const simd::Factor<Storage>* q,
+                   const Storage* block, int strip_begin, int strip_end, T* s,
+                   std::uintptr_t ahead) {
   with_rows(rows, [&]<int Rows>() {
     multiply_keys<Rows>(layout, q, block, strip_begin, strip_end, s, ahead);
   });
@@ -173,9 +178,9 @@ void multiply_keys(Index rows, const StripLayout<Storage>& layout, const T* q, c
 /// keys [key_begin, key_end) of a block, multiples of 32, weighted with weights [rows][64], to out
 /// [rows][padded value_dim].
 template <typename Storage, typename T>
-void multiply_values(Index rows, const StripLayout<Storage>& layout, const T* weights,
-                     const Storage* block, Index key_begin, Index key_end, Index begin, Index end,
-                     T* out, std::uintptr_t ahead) {
+void multiply_values(Index rows, const StripLayout<Storage>& layout,
+                     const simd::Factor<Storage>* weights, const Storage* block, Index key_begin,
+                     Index key_end, Index begin, Index end, T* out, std::uintptr_t ahead) {
   with_rows(rows, [&]<int Rows>() {
     multiply_values<Rows>(layout, weights, block, key_begin, key_end, begin, end, out, ahead);
   });

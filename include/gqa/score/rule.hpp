@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "gqa/score/mask.hpp"
@@ -49,8 +50,11 @@ struct SoftCap {
 };
 
 /// Adds slope_h · (k_pos - q_pos) (Press et al. 2021, arXiv 2108.12409).
-struct Alibi {
-  std::vector<float> slopes;  ///< [num_heads]
+class Alibi {
+ public:
+  /// slopes [num_heads].
+  explicit Alibi(std::vector<float> slopes)
+      : slopes_(std::make_shared<const std::vector<float>>(std::move(slopes))) {}
 
   /// 2^(-8/n), 2^(-16/n), … for n heads; for n that is no power of two, the paper's code: those of
   /// the power of two below, then every other one of twice that.
@@ -61,20 +65,25 @@ struct Alibi {
     const auto slope = [](Index i, Index n) {
       return static_cast<float>(std::exp2(-8.0 * static_cast<double>(i + 1) / static_cast<double>(n)));
     };
-    Alibi alibi;
+    std::vector<float> slopes;
     for (Index h = 0; h < num_heads; ++h) {
-      alibi.slopes.push_back(h < power ? slope(h, power) : slope(2 * (h - power), 2 * power));
+      slopes.push_back(h < power ? slope(h, power) : slope(2 * (h - power), 2 * power));
     }
-    return alibi;
+    return Alibi(std::move(slopes));
   }
+  const std::vector<float>& slopes() const { return *slopes_; }
+
   void check(const AttentionShape& s) const {
-    require(std::ssize(slopes) == s.num_heads, "Alibi has ", std::ssize(slopes),
+    require(std::ssize(*slopes_) == s.num_heads, "Alibi has ", std::ssize(*slopes_),
             " slopes for num_heads ", s.num_heads);
   }
   template <typename T>
   T score(T x, const Where& w) const {
-    return x + T(slopes[static_cast<std::size_t>(w.head)]) * static_cast<T>(w.k_pos - w.q_pos);
+    return x + T((*slopes_)[static_cast<std::size_t>(w.head)]) * static_cast<T>(w.k_pos - w.q_pos);
   }
+
+ private:
+  std::shared_ptr<const std::vector<float>> slopes_;  // shared, so that a copy allocates nothing
 };
 
 /// T5's bias: a learned number per head and bucket of k_pos - q_pos; buckets are single distances

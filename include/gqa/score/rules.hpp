@@ -177,10 +177,14 @@ auto make_rules(std::tuple<Parts...> parts) {
 template <typename T>
 concept RulesOrPart = detail::is_rules<T> || RulePart<T>;
 
-/// A part by itself as Rules; Rules as they are.
+/// A part by itself as Rules; Rules as they are, without a copy (parts may own memory).
 template <RulesOrPart T>
-auto as_rules(T part) {
-  return detail::make_rules(detail::parts_of(std::move(part)));
+decltype(auto) as_rules(const T& part) {
+  if constexpr (detail::is_rules<T>) {
+    return (part);
+  } else {
+    return Rules<T>(std::tuple<T>(part));
+  }
 }
 
 template <RulesOrPart A, RulesOrPart B>

@@ -30,7 +30,9 @@ inline namespace GQA_ISA {
 
 /// The registers' name, as explain() and benchmarks print it.
 inline constexpr const char* isa_name =
-#if defined(GQA_ISA_AVX512)
+#if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
+    "avx512_bf16";
+#elif defined(GQA_ISA_AVX512)
     "avx512";
 #elif defined(GQA_ISA_AVX2)
     "avx2";

@@ -49,8 +49,7 @@ struct Pack<float> {
     // x - f is an integer; vreduceps gives f = 0 for infinities, and vscalefps the right limits.
     const Pack f{_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT)};
     // "Not less than", so that NaN passes.
-    const __mmask16 normal =
-        _mm512_cmp_ps_mask(x.v, _mm512_set1_ps(exp2_min<float>), _CMP_NLT_UQ);
+    const __mmask16 normal = _mm512_cmp_ps_mask(x.v, _mm512_set1_ps(exp2_min<float>), _CMP_NLT_UQ);
     return {_mm512_maskz_scalef_ps(normal, exp2_polynomial(f).v, _mm512_sub_ps(x.v, f.v))};
   }
 
@@ -90,8 +89,7 @@ struct Pack<double> {
   }
   friend GQA_INLINE Pack exp2(Pack x) {
     const Pack f{_mm512_reduce_pd(x.v, _MM_FROUND_TO_NEAREST_INT)};
-    const __mmask8 normal =
-        _mm512_cmp_pd_mask(x.v, _mm512_set1_pd(exp2_min<double>), _CMP_NLT_UQ);
+    const __mmask8 normal = _mm512_cmp_pd_mask(x.v, _mm512_set1_pd(exp2_min<double>), _CMP_NLT_UQ);
     return {_mm512_maskz_scalef_pd(normal, exp2_polynomial(f).v, _mm512_sub_pd(x.v, f.v))};
   }
 
@@ -105,8 +103,8 @@ GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
 }
 GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
-  packs[0] = {_mm512_maskz_cvtph_ps(0xffff,
-                                    _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  packs[0] = {
+      _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   // A bfloat16 is the upper half of a float: the even element of a pair is shifted up, the odd one
@@ -116,6 +114,30 @@ GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   packs[1] = {_mm512_castsi512_ps(
       _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }
+
+#if defined(__AVX512BF16__)
+/// VDPBF16PS: two products a lane, summed in float; denormal numbers count as zero.
+template <>
+struct Dot<bfloat16> {
+  using Factor = bfloat16;
+  struct Lanes {
+    __m512bh pairs;
+  };
+
+  static GQA_INLINE Lanes load(const bfloat16* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
+  static GQA_INLINE Pack<float> add(Pack<float> sum, const bfloat16* factors, const Lanes& lanes) {
+    std::int32_t pair;
+    std::memcpy(&pair, factors, sizeof(pair));
+    return {_mm512_dpbf16_ps(sum.v, lanes.pairs, (__m512bh)_mm512_set1_epi32(pair))};
+  }
+  static GQA_INLINE Pack<float> round(Pack<float> x, bfloat16* to) {
+    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(x.v);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
+    const __m512i words = _mm512_maskz_cvtepu16_epi32(0xffff, rounded);
+    return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, words, 16))};
+  }
+};
+#endif
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd

@@ -15,10 +15,11 @@
 //   exp2(a)                          2^a within 2 ULP; 0 below -126 (double: -1022), +inf from 128
 //                                    (1024) on, NaN for NaN
 //   widen(p, packs)                  Storage to accumulators, see below
+//   Dot<Storage>                     how a tile multiplies Storage, see there
 //
 // Storage is what keys and values are kept in. Of a strip (layout/strips.hpp), `packing<Storage>`
-// consecutive elements belong to one lane: widen(p, packs) reads size lanes and yields packs[0] from
-// the first element of each lane, packs[1] from the second.
+// consecutive elements belong to one lane: widen(p, packs) reads size lanes and yields packs[0]
+// from the first element of each lane, packs[1] from the second.
 #pragma once
 
 #include <array>
@@ -36,13 +37,13 @@ inline constexpr int packing = std::same_as<Storage, bfloat16> ? 2 : 1;
 
 namespace simd {
 
-/// 2^f = 1 + f (c0 + f (c1 + …)) on [-0.5, 0.5]: minimax fits, relative error before rounding 2.0e-9
-/// (float) and 4.2e-20 (double).
+/// 2^f = 1 + f (c0 + f (c1 + …)) on [-0.5, 0.5]: minimax fits, relative error before
+/// rounding 2.0e-9 (float) and 4.2e-20 (double).
 template <typename T>
 inline constexpr std::array<T, 1> exp2_coefficients{};
 template <>
 inline constexpr std::array<float, 6> exp2_coefficients<float>{
-    0.6931472028559704f, 0.24022647913498998f,  0.05550332469693873f,
+    0.6931472028559704f,  0.24022647913498998f,   0.05550332469693873f,
     0.00961843736641887f, 0.0013398874866602268f, 0.00015353360629290448f};
 template <>
 inline constexpr std::array<double, 12> exp2_coefficients<double>{
@@ -75,6 +76,42 @@ GQA_INLINE Pack<T> exp2_polynomial(Pack<T> f) {
   }
   return fma(p, f, Pack<T>::broadcast(T(1)));
 }
+
+/// How a tile multiplies keys or values with what stands against them, the factors: queries or
+/// weights. This one widens; an instruction set with dot products of Storage specialises it, its
+/// factors then being rounded to Storage as well.
+template <typename Storage>
+struct Dot {
+  using T = AccumulatorOf<Storage>;
+  using Factor = T;
+  struct Lanes {
+    Pack<T> elements[packing<Storage>];
+  };
+
+  /// The elements of Pack<T>::size lanes of a strip.
+  static GQA_INLINE Lanes load(const Storage* p) {
+    Lanes lanes;
+    widen(p, lanes.elements);
+    return lanes;
+  }
+  /// sum + factors · lanes, over the elements of a lane: packing<Storage> factors for all lanes.
+  static GQA_INLINE Pack<T> add(Pack<T> sum, const Factor* factors, const Lanes& lanes) {
+    GQA_UNROLL
+    for (int e = 0; e < packing<Storage>; ++e) {
+      sum = fma(Pack<T>::broadcast(factors[e]), lanes.elements[e], sum);
+    }
+    return sum;
+  }
+  /// Stores x as factors, and returns what they are now.
+  static GQA_INLINE Pack<T> round(Pack<T> x, Factor* to) {
+    x.store(to);
+    return x;
+  }
+};
+
+/// What queries and weights are kept as, to be multiplied with Storage.
+template <typename Storage>
+using Factor = typename Dot<Storage>::Factor;
 
 }  // namespace GQA_ISA
 }  // namespace simd
