@@ -99,7 +99,7 @@ class SampledReference {
                 double{Vector(v.data() + seen * value_dim, value_dim).cwiseAbs().maxCoeff()});
           }
           for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-            auto row =
+            test::RowScale row =
                 test::RowScale::of<float, typename Source::Storage>(static_cast<double>(dim));
             row.kv_len = static_cast<double>(seen);
             row.max_score = double{Vector(&q(b, i, h, 0), dim).norm()} * longest_k /
