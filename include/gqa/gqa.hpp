@@ -30,6 +30,7 @@
 
 // Attention.
 #include "gqa/kernel/attend.hpp"
+#include "gqa/kernel/explain.hpp"
 #include "gqa/kernel/reference.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 

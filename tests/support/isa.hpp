@@ -14,8 +14,15 @@ namespace gqa::test {
 /// uses them anywhere in it, so main() of such a program is a plain one (GTest's).
 inline bool machine_has_isa() {
 #if defined(__x86_64__) && defined(GQA_ISA_AVX512)
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#if defined(__AVX512BF16__)
+  has = has && __builtin_cpu_supports("avx512bf16");
+#endif
+#if defined(__AVX512VNNI__)
+  has = has && __builtin_cpu_supports("avx512vnni");
+#endif
+  return has;
 #elif defined(__x86_64__) && defined(GQA_ISA_AVX2)
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else

@@ -11,15 +11,17 @@
 #include <gqa/gqa.hpp>
 
 #define GQA_TEST_TILES_OF(declare, Storage, T)                                                   \
-  declare void multiply_keys(Index, const StripLayout<Storage>&, const simd::Factor<Storage>*,   \
+  declare void multiply_keys(Index, const StripLayout<Storage>&, const QueryFactor<Storage>*,    \
                              const Storage*, int, int, T*, std::uintptr_t);                      \
-  declare void multiply_values(Index, const StripLayout<Storage>&, const simd::Factor<Storage>*, \
-                               const Storage*, Index, Index, Index, Index, T*, std::uintptr_t)
+  declare void multiply_values(Index, const StripLayout<Storage>&, const WeightFactor<Storage>*, \
+                               const Storage*, Index, Index, Index, Index, T*, const T*,         \
+                               std::uintptr_t)
 #define GQA_TEST_TILES(declare)                \
   GQA_TEST_TILES_OF(declare, float, float);    \
   GQA_TEST_TILES_OF(declare, double, double);  \
   GQA_TEST_TILES_OF(declare, bfloat16, float); \
-  GQA_TEST_TILES_OF(declare, half, float)
+  GQA_TEST_TILES_OF(declare, half, float);     \
+  GQA_TEST_TILES_OF(declare, Int8, float)
 
 namespace gqa {
 inline namespace GQA_ISA {

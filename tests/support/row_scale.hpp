@@ -71,7 +71,7 @@ struct RowScale {
   /// For queries of one type against keys and values of another.
   template <Scalar Query, Scalar Storage>
   static RowScale of(double head_dim) {
-    using Factor = simd::Factor<Storage>;
+    using Factor = simd::Factor<Storage, Product::scores>;
     constexpr bool rounds = !std::same_as<Factor, AccumulatorOf<Storage>>;
     RowScale row{.head_dim = head_dim};
     if (rounds) row.weight_roundoff = unit_roundoff<Factor>();

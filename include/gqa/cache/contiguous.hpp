@@ -23,7 +23,7 @@ namespace gqa {
 /// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
 /// shapes, std::length_error for tokens beyond the capacity. Several threads may read at once;
 /// writing needs the cache to oneself.
-template <Scalar StorageT, typename HeadsT = Heads<>>
+template <StorageType StorageT, typename HeadsT = Heads<>>
 class KvCache {
  public:
   using Storage = StorageT;
@@ -63,7 +63,7 @@ class KvCache {
   Index bytes() const { return batch() * num_kv_heads() * head_bytes(); }
   /// What one token of one sequence costs, padding excluded.
   Index bytes_per_token() const {
-    return num_kv_heads() * (head_dim() + value_dim()) * Index{sizeof(Storage)};
+    return num_kv_heads() * strips_.token_bytes();
   }
 
   /// Appends tokens to every sequence: k [batch, tokens, num_kv_heads, head_dim] and

@@ -44,8 +44,12 @@
 /// different -march get different symbols, so they link, and run side by side, where a plain inline
 /// function would be merged into whichever copy the linker met first. Data types stay outside of
 /// it: they are the same for every instruction set, and cross translation units.
-#if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
+#if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#define GQA_ISA isa_avx512_bf16_vnni
+#elif defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
 #define GQA_ISA isa_avx512_bf16
+#elif defined(GQA_ISA_AVX512) && defined(__AVX512VNNI__)
+#define GQA_ISA isa_avx512_vnni
 #elif defined(GQA_ISA_AVX512)
 #define GQA_ISA isa_avx512
 #elif defined(GQA_ISA_AVX2)

@@ -23,6 +23,19 @@ template <typename T>
 concept Scalar = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, bfloat16> ||
     std::same_as<T, half>;
 
+/// An element of quantised keys and values: `value` times a scale, which is one float per token and
+/// KV head. A storage type of caches only: scales lie beside the elements (layout/strips.hpp).
+struct Int8 {
+  std::int8_t value = 0;
+};
+
+template <typename T>
+inline constexpr bool is_quantized = std::same_as<T, Int8>;
+
+/// What caches can keep keys and values as.
+template <typename T>
+concept StorageType = Scalar<T> || is_quantized<T>;
+
 /// What sums of T are kept in, whatever the storage: float, except for double.
 template <typename... T>
 using AccumulatorOf =
@@ -61,7 +74,7 @@ constexpr To convert(From x) {
 }
 
 /// The name that explain(), benchmarks and messages use.
-template <Scalar T>
+template <StorageType T>
 constexpr const char* scalar_name() {
   if constexpr (std::same_as<T, float>) {
     return "f32";
@@ -69,6 +82,8 @@ constexpr const char* scalar_name() {
     return "f64";
   } else if constexpr (std::same_as<T, bfloat16>) {
     return "bf16";
+  } else if constexpr (std::same_as<T, Int8>) {
+    return "int8";
   } else {
     return "f16";
   }

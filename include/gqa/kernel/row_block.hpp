@@ -36,31 +36,39 @@ class RowBlock {
  public:
   using T = AccumulatorOf<Storage>;
   using Pack = simd::Pack<T>;
-  using Factor = simd::Factor<Storage>;
+  using Query = QueryFactor<Storage>;
+  using Weight = WeightFactor<Storage>;
+  static constexpr bool quantized = is_quantized<Storage>;
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
   struct Scratch {
-    Factor* q;              // [tile][padded head_dim / p][rows of the tile][p]
+    Query* q;               // [tile][padded head_dim / p][rows of the tile][p]
+    T* q_scale;             // [rows], of quantised queries
+    T* q_offset;            // [rows]: what the keys' bias adds to a score
     T* scores;              // [rows][64]: S
-    Factor* weights;        // [rows][64]: P, in the place of S where the types allow
+    Weight* weights;        // [rows][64]: P, in the place of S where the types allow
+    T* weight_scale;        // [rows], of quantised weights
     T* sums;                // [rows][lanes of a pack]
     QueryRow* row;          // [rows]
     Storage* clean_values;  // one block, see add_values_row_by_row()
 
     Scratch(Carver& carver, Index rows, const StripLayout<Storage>& layout)
-        : q(carver.take<Factor>(rows * layout.padded_head_dim())),
+        : q(carver.take<Query>(rows * layout.padded_head_dim())),
+          q_scale(carver.take<T>(quantized ? rows : 0)),
+          q_offset(carver.take<T>(quantized ? rows : 0)),
           scores(carver.take<T>(rows * block_keys)),
           weights(take_weights(carver, rows)),
+          weight_scale(carver.take<T>(quantized ? rows : 0)),
           sums(carver.take<T>(rows * Pack::size)),
           row(carver.take<QueryRow>(rows)),
           clean_values(carver.take<Storage>(layout.block_elements())) {}
 
    private:
-    Factor* take_weights(Carver& carver, Index rows) const {
-      if constexpr (std::same_as<Factor, T>) {
+    Weight* take_weights(Carver& carver, Index rows) const {
+      if constexpr (std::same_as<Weight, T>) {
         return scores;
       } else {
-        return carver.take<Factor>(rows * block_keys);
+        return carver.take<Weight>(rows * block_keys);
       }
     }
   };
@@ -130,7 +138,7 @@ class RowBlock {
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       if (seen[tile].nothing()) continue;
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
-        softmax(r, first, keys, seen[tile]);
+        softmax(r, block, first, keys, seen[tile]);
       }
     }
 
@@ -144,7 +152,7 @@ class RowBlock {
         const Index r = tiles_.begin(tile);
         multiply_values(tiles_.height(tile), layout_, weights(r), block, seen[tile].key_begin,
                         seen[tile].key_end, channel, std::min(channel + width, dim), out_row(r),
-                        tile == 0 ? ahead : 0);
+                        weight_scale(r), tile == 0 ? ahead : 0);
       }
     }
     if (poisoned) add_values_row_by_row(block, first, keys, seen);
@@ -158,6 +166,7 @@ class RowBlock {
  private:
   static constexpr bool has_scores = Rules::has_scores;
   static constexpr bool per_head = Rules::per_head;
+  static constexpr int packs = static_cast<int>(block_keys / Pack::size);
 
   /// What a tile sees of a block.
   struct Seen {
@@ -172,29 +181,41 @@ class RowBlock {
     }
   };
 
-  Factor* queries(Index tile) const {
+  Query* queries(Index tile) const {
     return scratch_.q + tiles_.begin(tile) * layout_.padded_head_dim();
   }
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
-  Factor* weights(Index r) const { return scratch_.weights + r * block_keys; }
+  Weight* weights(Index r) const { return scratch_.weights + r * block_keys; }
+  T* weight_scale(Index r) const { return quantized ? scratch_.weight_scale + r : nullptr; }
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
 
-  template <typename Query>
-  void pack_queries(const TensorView<const Query>& q_view) const {
+  template <typename Given>
+  void pack_queries(const TensorView<const Given>& q_view) const {
     constexpr Index p = packing<Storage>;
     constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
-    const auto query = [&](Index r) { return q_view.row(batch_, row(r).q_index, row(r).head); };
+    const Index dim = layout_.head_dim();
+    const auto given = [&](Index r) { return q_view.row(batch_, row(r).q_index, row(r).head); };
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       const Index height = tiles_.height(tile);
-      Factor* panel = queries(tile);
-      std::fill_n(panel, height * layout_.padded_head_dim(), Factor(0));
+      Query* panel = queries(tile);
+      std::fill_n(panel, height * layout_.padded_head_dim(), Query(0));
       for (Index i = 0; i < height; ++i) {
         const Index r = tiles_.begin(tile) + i;
-        const Query* q = query(r);
-        if (r + ahead < rows_) prefetch_row(query(r + ahead), layout_.head_dim());
-        for (Index c = 0; c < layout_.head_dim(); ++c) {
-          panel[(c / p * height + i) * p + c % p] = convert<Factor>(q[c]);
+        const Given* q = given(r);
+        if (r + ahead < rows_) prefetch_row(given(r + ahead), dim);
+        const auto put = [&](Index c, Query x) { panel[(c / p * height + i) * p + c % p] = x; };
+        if constexpr (quantized) {
+          Index sum = 0;
+          scratch_.q_scale[r] = int8_scale(q, dim);
+          quantize(q, dim, scratch_.q_scale[r], [&](Index c, std::int8_t x) {
+            put(c, static_cast<Query>(x));
+            sum += x;
+          });
+          scratch_.q_offset[r] =
+              static_cast<T>(-sum * simd::Dot<Storage, Product::scores>::key_bias);
+        } else {
+          for (Index c = 0; c < dim; ++c) put(c, convert<Query>(q[c]));
         }
       }
     }
@@ -282,18 +303,26 @@ class RowBlock {
             .k_pos = key + first_position_};
   }
 
-  /// Turns row r of S into P. All 64 keys, as those not seen only add zeros.
-  void softmax(Index r, Index first, Index keys, const Seen& seen) {
-    constexpr int packs = static_cast<int>(block_keys / Pack::size);
-    T* s = scores(r);
+  /// Scores i, i + 1, … of row r, a pack of them, scaled, times log2(e).
+  Pack scaled(Index r, Index i, const Storage* block) const {
+    const Pack s = Pack::load(scores(r) + i);
+    if constexpr (quantized) {
+      const Pack key_scales = Pack::load(layout_.key_scales(block) + i);
+      return (s + Pack::broadcast(scratch_.q_offset[r])) *
+             (Pack::broadcast(scale_ * scratch_.q_scale[r]) * key_scales);
+    } else {
+      return s * Pack::broadcast(scale_);
+    }
+  }
 
-    // Scaled scores, times log2(e).
+  /// Turns row r of S into P. All 64 keys, as those not seen only add zeros.
+  void softmax(Index r, const Storage* block, Index first, Index keys, const Seen& seen) {
+    T* s = scores(r);
     Pack x[packs];
     GQA_UNROLL
-    for (int i = 0; i < packs; ++i) {
-      x[i] = Pack::load(s + i * Pack::size) * Pack::broadcast(scale_);
-    }
-    if (has_scores || !seen.is_full() || keys < block_keys) {
+    for (int i = 0; i < packs; ++i) x[i] = scaled(r, i * Pack::size, block);
+    const bool sees_all = seen.is_full() && keys == block_keys;
+    if (has_scores || !sees_all) {
       GQA_UNROLL
       for (int i = 0; i < packs; ++i) x[i].store(s + i * Pack::size);
       apply_rules(r, first, keys, seen);
@@ -312,9 +341,42 @@ class RowBlock {
     Pack sum = Pack::load(sums(r));
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) {
-      sum = sum + simd::Dot<Storage>::round(exp2(x[i] - reference), weights(r) + i * Pack::size);
+      x[i] = exp2(x[i] - reference);
+      if constexpr (!quantized) {
+        x[i] = simd::Dot<Storage, Product::outputs>::round(x[i], weights(r) + i * Pack::size);
+      }
+      sum = sum + x[i];
     }
     sum.store(sums(r));
+    if constexpr (quantized) quantize_weights(r, x, block, has_scores || !sees_all);
+  }
+
+  /// The weights of row r, times the scales of their values, as integers of 0 to 255 and one scale:
+  /// each is right to 1/510 of the block's largest.
+  void quantize_weights(Index r, Pack (&x)[packs], const Storage* block, bool hides_some) {
+    // A hidden value may have a scale of NaN, and 0 · NaN is NaN.
+    const float* value_scales = layout_.value_scales(block);
+    float visible_scales[block_keys];
+    if (hides_some) {
+      for (Index j = 0; j < block_keys; ++j) {
+        visible_scales[j] = scores(r)[j] == SoftmaxState<T>::empty_max ? 0.0f : value_scales[j];
+      }
+      value_scales = visible_scales;
+    }
+    Pack largest = Pack::zero(), poison = Pack::zero();
+    GQA_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      x[i] = x[i] * Pack::load(value_scales + i * Pack::size);
+      largest = max(x[i], largest);
+      poison = fma(x[i], Pack::zero(), poison);
+    }
+    const T most = reduce_max(largest);
+    const Pack inverse = Pack::broadcast(most > 0 ? T(255) / most : T(0));
+    scratch_.weight_scale[r] = most / T(255) + reduce_add(poison);
+    GQA_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      simd::Dot<Storage, Product::outputs>::round(x[i] * inverse, weights(r) + i * Pack::size);
+    }
   }
 
   /// The score rules of row r, and -inf for what it doesn't see. log2(e) comes behind the rules,
@@ -357,6 +419,7 @@ class RowBlock {
   /// Is there a NaN or infinity among the values of keys that some row doesn't see? Its weight is
   /// 0, and 0 · NaN is NaN. (Behind the last key, values are zero.)
   bool hides_non_finite_values(const Storage* block, const Seen* seen) const {
+    if constexpr (quantized) return false;  // it would be in a scale, see quantize_weights()
     for (int s = 0; s < 2; ++s) {
       for (Index tile = 0; tile < tiles_.count(); ++tile) {
         if (seen[tile].strip[s] != Coverage::partial) continue;
@@ -394,10 +457,10 @@ class RowBlock {
                   clean + layout_.value_begin());
         for (Index j = 0; j < keys; ++j) {
           if (rules_.visible(where(r, first + j))) continue;
-          for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage(0);
+          for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage{};
         }
         multiply_values(Index{1}, layout_, weights(r), clean, seen[tile].key_begin,
-                        seen[tile].key_end, 0, dim, out_row(r), 0);
+                        seen[tile].key_end, 0, dim, out_row(r), weight_scale(r), 0);
       }
     }
   }

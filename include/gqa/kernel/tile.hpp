@@ -46,23 +46,35 @@ struct Step {
   static constexpr Index depth = Depth;
 };
 
-/// C (+)= A · B for Rows rows and Registers packs of lanes. A and B are `steps` steps of
-/// packing<Storage> depths each; in B, `b_step` elements from a step to the next, `b_strip` from a
-/// strip to the next. What is `ahead` bytes behind B is prefetched.
-template <int Rows, int Registers, typename A, bool Accumulate, typename Storage, typename T>
-void multiply(const simd::Factor<Storage>* GQA_RESTRICT a, const Storage* GQA_RESTRICT b,
+/// What queries and weights are kept as, to be multiplied with keys and values.
+template <typename Storage>
+using QueryFactor = simd::Factor<Storage, Product::scores>;
+template <typename Storage>
+using WeightFactor = simd::Factor<Storage, Product::outputs>;
+
+/// C = A · B (scores) or C += A · B (outputs) for Rows rows and Registers packs of lanes. A and B
+/// are `steps` steps of packing<Storage> depths each; in B, `b_step` elements from a step to the
+/// next, `b_strip` from a strip to the next. Integer weights are multiplied with a row's `scale`.
+/// What is `ahead` bytes behind B is prefetched.
+template <int Rows, int Registers, typename A, Product product, typename Storage, typename T>
+void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storage* GQA_RESTRICT b,
               Index b_step, Index b_strip, Index steps, T* GQA_RESTRICT c, Index c_row,
-              std::uintptr_t ahead) {
+              const std::type_identity_t<T>* scale, std::uintptr_t ahead) {
   using Pack = simd::Pack<T>;
-  using Dot = simd::Dot<Storage>;
+  using Dot = simd::Dot<Storage, product>;
+  constexpr bool integers = is_quantized<Storage>;
   constexpr Index p = packing<Storage>;
   constexpr Index per_strip = strip_width / Pack::size;
-  Pack sum[Rows][Registers];
+  typename Dot::Sum sum[Rows][Registers];
   GQA_UNROLL
   for (int i = 0; i < Rows; ++i) {
     GQA_UNROLL
     for (int j = 0; j < Registers; ++j) {
-      sum[i][j] = Accumulate ? Pack::load(c + i * c_row + j * Pack::size) : Pack::zero();
+      if constexpr (product == Product::outputs && !integers) {
+        sum[i][j] = Pack::load(c + i * c_row + j * Pack::size);
+      } else {
+        sum[i][j] = Dot::Sum::zero();
+      }
     }
   }
   for (Index k = 0; k < steps; ++k) {
@@ -87,7 +99,14 @@ void multiply(const simd::Factor<Storage>* GQA_RESTRICT a, const Storage* GQA_RE
   GQA_UNROLL
   for (int i = 0; i < Rows; ++i) {
     GQA_UNROLL
-    for (int j = 0; j < Registers; ++j) sum[i][j].store(c + i * c_row + j * Pack::size);
+    for (int j = 0; j < Registers; ++j) {
+      T* to = c + i * c_row + j * Pack::size;
+      Pack result = Dot::result(sum[i][j]);
+      if constexpr (product == Product::outputs && integers) {
+        result = fma(result, Pack::broadcast(scale[i]), Pack::load(to));
+      }
+      result.store(to);
+    }
   }
 }
 
@@ -102,7 +121,7 @@ GQA_INLINE void with_rows(Index n, F f) {
 
 /// multiply_keys() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
-void multiply_keys(const StripLayout<Storage>& layout, const simd::Factor<Storage>* q,
+void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
                    const Storage* block, int strip_begin, int strip_end, T* s,
                    std::uintptr_t ahead) {
   constexpr Index p = packing<Storage>;
@@ -112,8 +131,8 @@ void multiply_keys(const StripLayout<Storage>& layout, const simd::Factor<Storag
   const Index steps = layout.padded_head_dim() / p;
   if constexpr (wide > per_strip) {  // a tile across both strips
     if (strip_begin == 0 && strip_end == 2) {
-      multiply<Rows, wide, Step<p, Rows * p>, false>(q, block, strip_width * p, strip, steps, s,
-                                                     block_keys, ahead);
+      multiply<Rows, wide, Step<p, Rows * p>, Product::scores>(
+          q, block, strip_width * p, strip, steps, s, block_keys, nullptr, ahead);
       return;
     }
   }
@@ -121,18 +140,18 @@ void multiply_keys(const StripLayout<Storage>& layout, const simd::Factor<Storag
   for (int i = strip_begin; i < strip_end; ++i) {
     for (int r = 0; r < per_strip; r += registers) {
       const Index lane = r * simd::Pack<T>::size;
-      multiply<Rows, registers, Step<p, Rows * p>, false>(
+      multiply<Rows, registers, Step<p, Rows * p>, Product::scores>(
           q, block + i * strip + lane * p, strip_width * p, strip, steps,
-          s + i * strip_width + lane, block_keys, ahead);
+          s + i * strip_width + lane, block_keys, nullptr, ahead);
     }
   }
 }
 
 /// multiply_values() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
-void multiply_values(const StripLayout<Storage>& layout, const simd::Factor<Storage>* weights,
+void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Storage>* weights,
                      const Storage* block, Index key_begin, Index key_end, Index begin, Index end,
-                     T* out, std::uintptr_t ahead) {
+                     T* out, const T* scale, std::uintptr_t ahead) {
   constexpr Index p = packing<Storage>;
   constexpr Index size = simd::Pack<T>::size;
   constexpr int per_strip = static_cast<int>(strip_width / size);
@@ -140,33 +159,35 @@ void multiply_values(const StripLayout<Storage>& layout, const simd::Factor<Stor
   using A = Step<block_keys, p>;
   const Index steps = (key_end - key_begin) / p;
   const Index out_row = layout.padded_value_dim();
-  const simd::Factor<Storage>* a = weights + key_begin;
+  const WeightFactor<Storage>* a = weights + key_begin;
   const auto at = [&](Index channel) { return block + layout.value_offset(key_begin, channel); };
   Index channel = begin;
   if constexpr (wide > per_strip) {  // tiles across two strips
     for (; channel + 2 * strip_width <= end; channel += 2 * strip_width) {
-      multiply<Rows, wide, A, true>(a, at(channel), strip_width * p, layout.value_strip_elements(),
-                                    steps, out + channel, out_row, ahead);
+      multiply<Rows, wide, A, Product::outputs>(a, at(channel), strip_width * p,
+                                                layout.value_strip_elements(), steps, out + channel,
+                                                out_row, scale, ahead);
     }
   }
   constexpr int registers = std::min(wide, per_strip);
   for (; channel + strip_width <= end; channel += strip_width) {
     for (Index lane = 0; lane < strip_width; lane += registers * size) {
-      multiply<Rows, registers, A, true>(a, at(channel) + lane * p, strip_width * p, 0, steps,
-                                         out + channel + lane, out_row, ahead);
+      multiply<Rows, registers, A, Product::outputs>(a, at(channel) + lane * p, strip_width * p, 0,
+                                                     steps, out + channel + lane, out_row, scale,
+                                                     ahead);
     }
   }
   constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
-    multiply<Rows, narrow, A, true>(a, at(channel) + lane * p, strip_width / 2 * p, 0, steps,
-                                    out + channel + lane, out_row, ahead);
+    multiply<Rows, narrow, A, Product::outputs>(a, at(channel) + lane * p, strip_width / 2 * p, 0,
+                                                steps, out + channel + lane, out_row, scale, ahead);
   }
 }
 
 /// S = Q Kᵀ: scores of a tile's query rows, packed as [steps][rows][p], with the strips
 /// [strip_begin, strip_end) of a block's keys, into s [rows][64]. `ahead` as in multiply().
 template <typename Storage, typename T>
-void multiply_keys(Index rows, const StripLayout<Storage>& layout, const simd::Factor<Storage>* q,
+void multiply_keys(Index rows, const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
                    const Storage* block, int strip_begin, int strip_end, T* s,
                    std::uintptr_t ahead) {
   with_rows(rows, [&]<int Rows>() {
@@ -175,14 +196,16 @@ void multiply_keys(Index rows, const StripLayout<Storage>& layout, const simd::F
 }
 
 /// O += P V in channels [begin, end), multiples of 32 or the padded value_dim: adds the values of
-/// keys [key_begin, key_end) of a block, multiples of 32, weighted with weights [rows][64], to out
-/// [rows][padded value_dim].
+/// keys [key_begin, key_end) of a block, multiples of 8, weighted with weights [rows][64], to out
+/// [rows][padded value_dim]. Integer weights are multiplied with scale [rows].
 template <typename Storage, typename T>
 void multiply_values(Index rows, const StripLayout<Storage>& layout,
-                     const simd::Factor<Storage>* weights, const Storage* block, Index key_begin,
-                     Index key_end, Index begin, Index end, T* out, std::uintptr_t ahead) {
+                     const WeightFactor<Storage>* weights, const Storage* block, Index key_begin,
+                     Index key_end, Index begin, Index end, T* out, const T* scale,
+                     std::uintptr_t ahead) {
   with_rows(rows, [&]<int Rows>() {
-    multiply_values<Rows>(layout, weights, block, key_begin, key_end, begin, end, out, ahead);
+    multiply_values<Rows>(layout, weights, block, key_begin, key_end, begin, end, out, scale,
+                          ahead);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "gqa/core/kv_source.hpp"
+#include "gqa/layout/quantize.hpp"
 #include "gqa/layout/strips.hpp"
 #include "gqa/simd/arch.hpp"
 
@@ -20,13 +21,23 @@ void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, cons
                const T* value) {
   constexpr Index p = packing<Storage>;
   Storage* k = block + layout.key_offset(t, 0);
-  for (Index c = 0; c < layout.head_dim(); ++c) {
-    k[c / p * (strip_width * p) + c % p] = convert<Storage>(key[c]);
-  }
-  for (Index c = 0; c < layout.value_dim(); c += strip_width) {
-    Storage* v = block + layout.value_offset(t, c);
-    const Index width = std::min(strip_width, layout.value_dim() - c);
-    for (Index i = 0; i < width; ++i) v[i * p] = convert<Storage>(value[c + i]);
+  const auto put_key = [&](Index c, Storage x) { k[c / p * (strip_width * p) + c % p] = x; };
+  if constexpr (is_quantized<Storage>) {
+    float* key_scale = layout.key_scales(block) + t;
+    float* value_scale = layout.value_scales(block) + t;
+    *key_scale = int8_scale(key, layout.head_dim());
+    *value_scale = int8_scale(value, layout.value_dim());
+    quantize(key, layout.head_dim(), *key_scale,
+             [&](Index c, std::int8_t x) { put_key(c, Storage{x}); });
+    quantize(value, layout.value_dim(), *value_scale,
+             [&](Index c, std::int8_t x) { block[layout.value_offset(t, c)] = Storage{x}; });
+  } else {
+    for (Index c = 0; c < layout.head_dim(); ++c) put_key(c, convert<Storage>(key[c]));
+    for (Index c = 0; c < layout.value_dim(); c += strip_width) {
+      Storage* v = block + layout.value_offset(t, c);
+      const Index width = std::min(strip_width, layout.value_dim() - c);
+      for (Index i = 0; i < width; ++i) v[i * p] = convert<Storage>(value[c + i]);
+    }
   }
 }
 
@@ -57,11 +68,19 @@ void put_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, Ind
 template <typename Storage, Scalar T>
 void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key,
                T* value) {
+  const auto number = [&](Index offset, [[maybe_unused]] bool is_key) {
+    if constexpr (is_quantized<Storage>) {
+      const float scale = (is_key ? layout.key_scales(block) : layout.value_scales(block))[t];
+      return convert<T>(double{scale} * block[offset].value);
+    } else {
+      return convert<T>(block[offset]);
+    }
+  };
   for (Index c = 0; key && c < layout.head_dim(); ++c) {
-    key[c] = convert<T>(block[layout.key_offset(t, c)]);
+    key[c] = number(layout.key_offset(t, c), true);
   }
   for (Index c = 0; value && c < layout.value_dim(); ++c) {
-    value[c] = convert<T>(block[layout.value_offset(t, c)]);
+    value[c] = number(layout.value_offset(t, c), false);
   }
 }
 
@@ -73,10 +92,15 @@ void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin
     return;
   }
   for (Index t = begin; t < end; ++t) {
-    for (Index c = 0; c < layout.padded_head_dim(); ++c)
-      block[layout.key_offset(t, c)] = Storage(0);
+    for (Index c = 0; c < layout.padded_head_dim(); ++c) {
+      block[layout.key_offset(t, c)] = Storage{};
+    }
     for (Index c = 0; c < layout.padded_value_dim(); ++c) {
-      block[layout.value_offset(t, c)] = Storage(0);
+      block[layout.value_offset(t, c)] = Storage{};
+    }
+    if constexpr (is_quantized<Storage>) {
+      layout.key_scales(block)[t] = 0;
+      layout.value_scales(block)[t] = 0;
     }
   }
 }

@@ -7,6 +7,9 @@
 //   K: [2 strips][ceil(head_dim / p)][32 keys][p]          lanes are keys: no horizontal sums
 //   V: [strips of 32 channels][64 / p][32 channels][p]     lanes are channels
 //
+// Quantised storage keeps the scales of the block's keys and of its values behind them, 64 floats each:
+// they are read with what they scale.
+//
 // p = packing<Storage> elements of one lane lie side by side. The last strip of V is 16 wide where
 // that is enough. Channels that don't exist are zero. Sizes don't depend on the instruction set: 32
 // lanes are two registers of AVX-512, four of AVX2, eight of NEON.
@@ -39,8 +42,31 @@ class StripLayout {
   Index padded_value_dim() const { return round_up(value_dim_, strip_width / 2); }
 
   Index value_begin() const { return block_keys * padded_head_dim(); }
-  Index block_elements() const { return value_begin() + block_keys * padded_value_dim(); }
+  Index block_elements() const {
+    constexpr Index scales = is_quantized<Storage> ? 2 * block_keys * Index{sizeof(float)} : 0;
+    return scales_begin() + scales;
+  }
   Index block_bytes() const { return block_elements() * Index{sizeof(Storage)}; }
+
+  /// What a token costs of a KV head's memory, padding excluded.
+  Index token_bytes() const {
+    return (head_dim_ + value_dim_) * Index{sizeof(Storage)} +
+           (is_quantized<Storage> ? 2 * Index{sizeof(float)} : 0);
+  }
+  /// The scales of a block's 64 keys, and of its 64 values. Block: Storage, const or not.
+  template <typename Block>
+  auto* key_scales(Block* block) const
+    requires is_quantized<Storage>
+  {
+    using Float = std::conditional_t<std::is_const_v<Block>, const float, float>;
+    return reinterpret_cast<Float*>(block + scales_begin());
+  }
+  template <typename Block>
+  auto* value_scales(Block* block) const
+    requires is_quantized<Storage>
+  {
+    return key_scales(block) + block_keys;
+  }
 
   /// Elements between K's two strips.
   Index key_strip_elements() const { return strip_width * padded_head_dim(); }
@@ -65,6 +91,8 @@ class StripLayout {
   }
 
  private:
+  Index scales_begin() const { return value_begin() + block_keys * padded_value_dim(); }
+
   Index head_dim_;
   Index value_dim_;
 };

@@ -30,8 +30,12 @@ inline namespace GQA_ISA {
 
 /// The registers' name, as explain() and benchmarks print it.
 inline constexpr const char* isa_name =
-#if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
+#if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+    "avx512_bf16_vnni";
+#elif defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
     "avx512_bf16";
+#elif defined(GQA_ISA_AVX512) && defined(__AVX512VNNI__)
+    "avx512_vnni";
 #elif defined(GQA_ISA_AVX512)
     "avx512";
 #elif defined(GQA_ISA_AVX2)

@@ -106,6 +106,13 @@ GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   packs[1] = {_mm256_castsi256_ps(
       _mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))};
 }
+GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  GQA_UNROLL
+  for (int e = 0; e < 4; ++e) {
+    packs[e] = {_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 24 - 8 * e), 24))};
+  }
+}
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd

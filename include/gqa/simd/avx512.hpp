@@ -114,27 +114,85 @@ GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   packs[1] = {_mm512_castsi512_ps(
       _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }
+GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
+  const __m512i words = _mm512_loadu_si512(p);
+  GQA_UNROLL
+  for (unsigned e = 0; e < 4; ++e) {
+    const __m512i top = _mm512_maskz_slli_epi32(0xffff, words, 24 - 8 * e);
+    packs[e] = {_mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_srai_epi32(0xffff, top, 24))};
+  }
+}
+
+/// Four bytes in every lane.
+GQA_INLINE __m512i broadcast_word(const void* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return _mm512_set1_epi32(word);
+}
 
 #if defined(__AVX512BF16__)
 /// VDPBF16PS: two products a lane, summed in float; denormal numbers count as zero.
-template <>
-struct Dot<bfloat16> {
+template <Product product>
+struct Dot<bfloat16, product> {
   using Factor = bfloat16;
+  using Sum = Pack<float>;
   struct Lanes {
     __m512bh pairs;
   };
 
   static GQA_INLINE Lanes load(const bfloat16* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
-  static GQA_INLINE Pack<float> add(Pack<float> sum, const bfloat16* factors, const Lanes& lanes) {
-    std::int32_t pair;
-    std::memcpy(&pair, factors, sizeof(pair));
-    return {_mm512_dpbf16_ps(sum.v, lanes.pairs, (__m512bh)_mm512_set1_epi32(pair))};
+  static GQA_INLINE Sum add(Sum sum, const bfloat16* factors, const Lanes& lanes) {
+    return {_mm512_dpbf16_ps(sum.v, lanes.pairs, (__m512bh)broadcast_word(factors))};
   }
+  static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
   static GQA_INLINE Pack<float> round(Pack<float> x, bfloat16* to) {
     const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(x.v);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
     const __m512i words = _mm512_maskz_cvtepu16_epi32(0xffff, rounded);
     return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, words, 16))};
+  }
+};
+#endif
+
+#if defined(__AVX512VNNI__)
+/// VPDPBUSD: four products a lane, of unsigned and signed bytes, summed in 32 bits.
+template <>
+struct Dot<Int8, Product::scores> {
+  using Factor = std::int8_t;
+  struct Sum {
+    __m512i v;
+    static GQA_INLINE Sum zero() { return {_mm512_setzero_si512()}; }
+  };
+  struct Lanes {
+    __m512i keys;  // + 128, so unsigned
+  };
+  static constexpr int key_bias = 128;
+
+  static GQA_INLINE Lanes load(const Int8* p) {
+    return {_mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128))};
+  }
+  static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
+    return {_mm512_dpbusd_epi32(sum.v, lanes.keys, broadcast_word(queries))};
+  }
+  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_cvtepi32_ps(sum.v)}; }
+};
+template <>
+struct Dot<Int8, Product::outputs> {
+  using Factor = std::uint8_t;
+  using Sum = Dot<Int8, Product::scores>::Sum;
+  struct Lanes {
+    __m512i values;
+  };
+
+  static GQA_INLINE Lanes load(const Int8* p) { return {_mm512_loadu_si512(p)}; }
+  static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
+    return {_mm512_dpbusd_epi32(sum.v, broadcast_word(weights), lanes.values)};
+  }
+  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_cvtepi32_ps(sum.v)}; }
+  static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
+    const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_maskz_cvtepi32_epi8(0xffff, integers));
+    return {_mm512_maskz_cvtepi32_ps(0xffff, integers)};
   }
 };
 #endif

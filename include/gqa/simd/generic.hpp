@@ -115,6 +115,12 @@ GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   packs[0] = Pack<float>::lanes([p](int i) { return static_cast<float>(p[2 * i]); });
   packs[1] = Pack<float>::lanes([p](int i) { return static_cast<float>(p[2 * i + 1]); });
 }
+GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
+  GQA_UNROLL
+  for (int e = 0; e < 4; ++e) {
+    packs[e] = Pack<float>::lanes([=](int i) { return static_cast<float>(p[4 * i + e].value); });
+  }
+}
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd

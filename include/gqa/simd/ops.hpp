@@ -31,9 +31,14 @@
 namespace gqa {
 
 /// Elements of one lane that lie side by side in a strip: bfloat16 comes in pairs, for the pair dot
-/// products of VDPBF16PS and BFDOT.
+/// products of VDPBF16PS and BFDOT, Int8 in fours, for VPDPBUSD and SDOT.
 template <typename Storage>
-inline constexpr int packing = std::same_as<Storage, bfloat16> ? 2 : 1;
+inline constexpr int packing = is_quantized<Storage>             ? 4
+                               : std::same_as<Storage, bfloat16> ? 2
+                                                                 : 1;
+
+/// The two products of attention: S = Q Kᵀ and O += P V.
+enum class Product { scores, outputs };
 
 namespace simd {
 
@@ -79,14 +84,19 @@ GQA_INLINE Pack<T> exp2_polynomial(Pack<T> f) {
 
 /// How a tile multiplies keys or values with what stands against them, the factors: queries or
 /// weights. This one widens; an instruction set with dot products of Storage specialises it, its
-/// factors then being rounded to Storage as well.
-template <typename Storage>
+/// factors then being rounded to such numbers as well.
+///
+/// Of quantised storage only the integers are multiplied, the factors being integers, too, queries
+/// in [-127, 127] and weights in [0, 255]. Sums are exact, in float up to head_dim 1024.
+template <typename Storage, Product product>
 struct Dot {
   using T = AccumulatorOf<Storage>;
   using Factor = T;
+  using Sum = Pack<T>;
   struct Lanes {
     Pack<T> elements[packing<Storage>];
   };
+  static constexpr int key_bias = 0;  ///< lanes of quantised keys are the integers plus this
 
   /// The elements of Pack<T>::size lanes of a strip.
   static GQA_INLINE Lanes load(const Storage* p) {
@@ -95,23 +105,29 @@ struct Dot {
     return lanes;
   }
   /// sum + factors · lanes, over the elements of a lane: packing<Storage> factors for all lanes.
-  static GQA_INLINE Pack<T> add(Pack<T> sum, const Factor* factors, const Lanes& lanes) {
+  static GQA_INLINE Sum add(Sum sum, const Factor* factors, const Lanes& lanes) {
     GQA_UNROLL
     for (int e = 0; e < packing<Storage>; ++e) {
       sum = fma(Pack<T>::broadcast(factors[e]), lanes.elements[e], sum);
     }
     return sum;
   }
+  static GQA_INLINE Pack<T> result(Sum sum) { return sum; }
+
   /// Stores x as factors, and returns what they are now.
   static GQA_INLINE Pack<T> round(Pack<T> x, Factor* to) {
+    if constexpr (is_quantized<Storage>) {
+      const Pack<T> shift = Pack<T>::broadcast(12582912.0f);  // 1.5 * 2^23: no fraction is left
+      x = (x + shift) - shift;
+    }
     x.store(to);
     return x;
   }
 };
 
 /// What queries and weights are kept as, to be multiplied with Storage.
-template <typename Storage>
-using Factor = typename Dot<Storage>::Factor;
+template <typename Storage, Product product>
+using Factor = typename Dot<Storage, product>::Factor;
 
 }  // namespace GQA_ISA
 }  // namespace simd

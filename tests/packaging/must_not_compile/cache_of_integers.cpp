@@ -3,7 +3,7 @@
 //
 // int is no storage type of a cache: the error names the concept.
 // EXPECT: constraint
-// EXPECT: Scalar
+// EXPECT: StorageType
 #include <gqa/gqa.hpp>
 
 #ifdef FIXED

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// explain(): what attend() will do with the same arguments, as numbers and as text: path,
+// instructions, tile, split, scratch, the bytes and operations of the call, and which of memory and
+// arithmetic bounds it. Nothing is computed of the attention itself.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "gqa/kernel/attend.hpp"
+
+namespace gqa {
+
+/// One core, or all that an executor uses. The defaults are one core of AMD Zen 4; bench/roofline
+/// measures yours.
+struct MachineLimits {
+  double flops_per_second = 114e9;       ///< float FMA, a multiplication and an addition being two
+  double bytes_per_second = 28e9;        ///< read from memory
+  double bf16_flops_per_second = 228e9;  ///< of pair dot products, where the build has them
+  double int8_ops_per_second = 440e9;    ///< of quad dot products, where the build has them
+};
+
+struct Explanation {
+  bool split_kv = false;  ///< splits of the keys are tasks (decode), or row blocks are (prefill)
+  bool packs_kv = false;  ///< rows of keys and values are packed into strips, once per KV head
+  bool packs_blocks = false;  ///< they are packed block by block on the way
+  const char* isa = "";       ///< the registers: "avx512", "avx2", …
+  const char* storage = "";   ///< of keys and values: "f32", "bf16", "int8", …
+  const char* product = "";   ///< how they are multiplied
+  Index tile_rows = 0;        ///< query rows of a register tile
+  Index tile_registers = 0;   ///< registers of keys or channels beside each
+  Index block_rows = 0;       ///< query rows of the largest row block, group · tokens
+  Index block_keys = 0;       ///< keys multiplied at a time
+  Index split_keys = 0;       ///< keys per softmax state, counted from key 0
+  Index tasks = 0;
+  Index workers = 0;
+  std::size_t scratch_bytes = 0;  ///< what the workspace will hold
+  double kv_bytes = 0;            ///< of blocks that some row sees, each counted once
+  double flops = 0;               ///< of the two products over those blocks
+  double peak = 0;                ///< FLOP/s or op/s that bound it, of the limits given
+  double memory_seconds = 0;      ///< kv_bytes / bytes_per_second
+  double compute_seconds = 0;     ///< flops / peak
+
+  bool memory_bound() const { return memory_seconds > compute_seconds; }
+
+  /// Some lines for people.
+  std::string text() const {
+    const auto number = [](double x, const char* unit) {
+      const char* prefix = "";
+      for (const char* next : {"k", "M", "G", "T"}) {
+        if (x < 1000) break;
+        x /= 1000;
+        prefix = next;
+      }
+      char digits[16];
+      std::snprintf(digits, sizeof(digits), "%.3g", x);
+      return message(std::string_view(digits), " ", prefix, unit);
+    };
+    return message(split_kv ? "decode: each split of the keys is a task"
+                            : "row blocks: each block of query rows is a task",
+                   packs_kv       ? ", keys and values packed beforehand"
+                   : packs_blocks ? ", packed on the way"
+                                  : "",
+                   "\n  ", isa, ", ", storage, " keys and values, ", product, "\n  tile of ",
+                   tile_rows, " rows x ", tile_registers, " registers; blocks of ", block_rows,
+                   " rows x ", block_keys, " keys; splits of ", split_keys, " keys\n  ", tasks,
+                   " tasks for ", workers, " workers, ",
+                   number(static_cast<double>(scratch_bytes), "B"), " of scratch\n  reads ",
+                   number(kv_bytes, "B"), " of keys and values, computes ", number(flops, "FLOP"),
+                   ": bound by ", memory_bound() ? "memory" : "arithmetic", "\n");
+  }
+};
+
+namespace detail {
+
+/// What is visible of a call, by blocks: adds to kv_bytes and flops.
+template <typename Call>
+void count_work(const Call& call, Explanation& e) {
+  const AttentionShape& shape = call.shape;
+  const StripLayout<typename Call::Storage> layout(shape.head_dim, shape.value_dim);
+  const double row_flops = 2.0 * static_cast<double>(shape.head_dim + shape.value_dim);
+  for (Index b = 0; b < shape.batch; ++b) {
+    const Index length = call.source.length(b), rows = call.rows(b), group = shape.group();
+    for (Index kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
+      for (Index first = 0; first < length; first += block_keys) {
+        const Index keys = std::min(block_keys, length - first);
+        bool read = false;
+        for (Index row = 0; row < rows; row += max_block_rows) {
+          const Index end = std::min(rows, row + max_block_rows);
+          Tile tile{.batch = b,
+                    .q_begin = row / group,
+                    .q_end = (end - 1) / group + 1,
+                    .k_begin = first,
+                    .k_end = first + keys,
+                    .k_pos = first + first_position(call.source, b)};
+          tile.q_pos_min = tile.q_pos_max = call.q_pos(b, tile.q_begin);
+          for (Index i = tile.q_begin + 1; i < tile.q_end; ++i) {
+            tile.q_pos_min = std::min(tile.q_pos_min, call.q_pos(b, i));
+            tile.q_pos_max = std::max(tile.q_pos_max, call.q_pos(b, i));
+          }
+          bool seen = false;
+          for (Index g = 0; g < (Call::Rules::per_head ? group : 1) && !seen; ++g) {
+            tile.head = kv_head * group + g;
+            seen = call.rules.tile(tile) != Coverage::skip;
+          }
+          if (!seen) continue;
+          read = true;
+          e.flops += row_flops * static_cast<double>((end - row) * keys);
+        }
+        if (read) e.kv_bytes += static_cast<double>(layout.block_bytes());
+      }
+    }
+  }
+}
+
+inline namespace GQA_ISA {
+
+template <typename Call, typename ExecutorT>
+Explanation explain_call(const Call& call, const MachineLimits& limits, ExecutorT& executor) {
+  using Storage = typename Call::Storage;
+  using Dot = simd::Dot<Storage, Product::outputs>;
+  using T = typename Call::T;
+  const AttendPlan plan = make_plan(call, executor.concurrency());
+  if constexpr (Call::Source::layout == KvLayout::rows) {
+    if (plan.packs_kv) {
+      const PackedKv<typename Call::Source> packed(call.source);
+      Explanation e = explain_call(call.with_source(packed), limits, executor);
+      e.packs_kv = true;
+      e.scratch_bytes += packed.bytes();
+      return e;
+    }
+  }
+  constexpr bool dots = !std::same_as<typename Dot::Factor, T>;
+  Explanation e{.split_kv = plan.split_kv,
+                .packs_blocks = Call::Source::layout == KvLayout::rows,
+                .isa = simd::isa_name,
+                .storage = scalar_name<Storage>(),
+                .block_rows = plan.block_rows,
+                .block_keys = block_keys,
+                .split_keys = split_keys,
+                .tasks = plan.tasks,
+                .workers = plan.workers,
+                .scratch_bytes = plan.scratch_bytes};
+  if constexpr (!dots) {
+    e.product = std::same_as<Storage, T> ? "FMA" : "widened, FMA";
+    e.peak = limits.flops_per_second / (sizeof(T) / sizeof(float));
+  } else if constexpr (is_quantized<Storage>) {
+    e.product = "dot products of four integers";
+    e.peak = limits.int8_ops_per_second;
+  } else {
+    e.product = "dot products of pairs";
+    e.peak = limits.bf16_flops_per_second;
+  }
+  e.tile_rows = RowTiles(plan.block_rows).height(0);
+  e.tile_registers = tile_registers(static_cast<int>(e.tile_rows));
+  count_work(call, e);
+  e.memory_seconds = e.kv_bytes / limits.bytes_per_second;
+  e.compute_seconds = e.flops / e.peak;
+  return e;
+}
+
+}  // namespace GQA_ISA
+}  // namespace detail
+
+inline namespace GQA_ISA {
+
+/// What attend(q, kv, out, rules, options, executor) will do. Checks and throws as attend() does;
+/// computes nothing, writes nothing. `limits` are those of all workers together.
+template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT,
+          typename ExecutorT = const Serial>
+Explanation explain(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
+                    const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
+                    ExecutorT&& executor = Serial{}, const MachineLimits& limits = {}) {
+  static_assert(Executor<ExecutorT>, "gqa::explain: this argument must model gqa::Executor");
+  const auto& all_rules = as_rules(rules);
+  const TensorView<const ScalarOf<const Query>> q_view = view(q);
+  return detail::explain_call(
+      detail::make_call("explain", q_view, kv, view(out), all_rules, options), limits, executor);
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa
