@@ -36,6 +36,8 @@
 #define GQA_ISA_AVX512 1
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #define GQA_ISA_AVX2 1
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
+#define GQA_ISA_NEON 1
 #else
 #define GQA_ISA_GENERIC 1
 #endif
@@ -54,6 +56,8 @@
 #define GQA_ISA isa_avx512
 #elif defined(GQA_ISA_AVX2)
 #define GQA_ISA isa_avx2
+#elif defined(GQA_ISA_NEON)
+#define GQA_ISA isa_neon
 #elif defined(__FMA__)
 #define GQA_ISA isa_generic_fma
 #else

@@ -12,6 +12,8 @@
 #include "gqa/simd/avx512.hpp"
 #elif defined(GQA_ISA_AVX2)
 #include "gqa/simd/avx2.hpp"
+#elif defined(GQA_ISA_NEON)
+#include "gqa/simd/neon.hpp"
 #else
 #include "gqa/simd/generic.hpp"
 #endif
@@ -40,6 +42,8 @@ inline constexpr const char* isa_name =
     "avx512";
 #elif defined(GQA_ISA_AVX2)
     "avx2";
+#elif defined(GQA_ISA_NEON)
+    "neon";
 #else
     "generic";
 #endif
@@ -50,7 +54,7 @@ struct IsaTag {};
 
 /// Vector registers that a tile may count on.
 inline constexpr int registers =
-#if defined(GQA_ISA_AVX512)
+#if defined(GQA_ISA_AVX512) || defined(GQA_ISA_NEON)
     32;
 #else
     16;

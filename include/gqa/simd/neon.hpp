@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// simd/ops.hpp for AArch64's Advanced SIMD (NEON), of which every such machine has all that is used
+// here: 4 floats or 2 doubles, 32 registers. Little-endian, so that the first element of a pair of
+// bfloat16 is the lower half of its word.
+#pragma once
+
+#include "gqa/simd/ops.hpp"
+
+#if defined(GQA_ISA_NEON)  // other machines have no <arm_neon.h>
+
+#include <arm_neon.h>
+
+#include <limits>
+
+namespace gqa::simd {
+inline namespace GQA_ISA {
+
+template <>
+struct Pack<float> {
+  static constexpr Index size = 4;
+  float32x4_t v;
+
+  static GQA_INLINE Pack load(const float* p) { return {vld1q_f32(p)}; }
+  static GQA_INLINE Pack broadcast(float x) { return {vdupq_n_f32(x)}; }
+  static GQA_INLINE Pack zero() { return broadcast(0); }
+  GQA_INLINE void store(float* p) const { vst1q_f32(p, v); }
+
+  friend GQA_INLINE Pack operator+(Pack a, Pack b) { return {vaddq_f32(a.v, b.v)}; }
+  friend GQA_INLINE Pack operator-(Pack a, Pack b) { return {vsubq_f32(a.v, b.v)}; }
+  friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {vmulq_f32(a.v, b.v)}; }
+  friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {vdivq_f32(a.v, b.v)}; }
+  friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+  friend GQA_INLINE Pack max(Pack a, Pack b) {
+    // FMAX gives NaN for a NaN on either side, FMAXNM the number: neither is the contract's.
+    return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)};
+  }
+  friend GQA_INLINE bool any_greater(Pack a, Pack b) {
+    return vmaxvq_u32(vcgtq_f32(a.v, b.v)) != 0;
+  }
+  friend GQA_INLINE float reduce_add(Pack a) {
+    return vpadds_f32(vadd_f32(vget_low_f32(a.v), vget_high_f32(a.v)));
+  }
+  friend GQA_INLINE float reduce_max(Pack a) { return vmaxnmvq_f32(a.v); }
+  friend GQA_INLINE Pack exp2(Pack x) {
+    const float32x4_t n = vrndnq_f32(x.v);
+    const float32x4_t p = exp2_polynomial(Pack{vsubq_f32(x.v, n)}).v;
+    // 2^n by adding n to p's exponent. A NaN turns into the integer 0, which adds nothing.
+    const int32x4_t exponent = vshlq_n_s32(vcvtq_s32_f32(n), 23);
+    const float32x4_t y = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), exponent));
+    // Out of range (infinities included, where x - n is NaN): 0 or +inf.
+    const uint32x4_t too_low = vcltq_f32(x.v, vdupq_n_f32(exp2_min<float>));
+    const uint32x4_t too_high = vcgeq_f32(x.v, vdupq_n_f32(exp2_max<float>));
+    const float32x4_t infinity = vdupq_n_f32(std::numeric_limits<float>::infinity());
+    return {vbslq_f32(too_high, infinity,
+                      vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y), too_low)))};
+  }
+};
+
+template <>
+struct Pack<double> {
+  static constexpr Index size = 2;
+  float64x2_t v;
+
+  static GQA_INLINE Pack load(const double* p) { return {vld1q_f64(p)}; }
+  static GQA_INLINE Pack broadcast(double x) { return {vdupq_n_f64(x)}; }
+  static GQA_INLINE Pack zero() { return broadcast(0); }
+  GQA_INLINE void store(double* p) const { vst1q_f64(p, v); }
+
+  friend GQA_INLINE Pack operator+(Pack a, Pack b) { return {vaddq_f64(a.v, b.v)}; }
+  friend GQA_INLINE Pack operator-(Pack a, Pack b) { return {vsubq_f64(a.v, b.v)}; }
+  friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {vmulq_f64(a.v, b.v)}; }
+  friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {vdivq_f64(a.v, b.v)}; }
+  friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
+  friend GQA_INLINE Pack max(Pack a, Pack b) { return {vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v)}; }
+  friend GQA_INLINE bool any_greater(Pack a, Pack b) {
+    return vmaxvq_u32(vreinterpretq_u32_u64(vcgtq_f64(a.v, b.v))) != 0;
+  }
+  friend GQA_INLINE double reduce_add(Pack a) { return vpaddd_f64(a.v); }
+  friend GQA_INLINE double reduce_max(Pack a) { return vmaxnmvq_f64(a.v); }
+  friend GQA_INLINE Pack exp2(Pack x) {
+    const float64x2_t n = vrndnq_f64(x.v);
+    const float64x2_t p = exp2_polynomial(Pack{vsubq_f64(x.v, n)}).v;
+    const int64x2_t exponent = vshlq_n_s64(vcvtq_s64_f64(n), 52);
+    const float64x2_t y = vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(p), exponent));
+    const uint64x2_t too_low = vcltq_f64(x.v, vdupq_n_f64(exp2_min<double>));
+    const uint64x2_t too_high = vcgeq_f64(x.v, vdupq_n_f64(exp2_max<double>));
+    const float64x2_t infinity = vdupq_n_f64(std::numeric_limits<double>::infinity());
+    return {vbslq_f64(too_high, infinity,
+                      vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(y), too_low)))};
+  }
+};
+
+GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack<float>::load(p); }
+GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
+  packs[0] = Pack<double>::load(p);
+}
+GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
+  float16x4_t halves;
+  std::memcpy(&halves, p, sizeof halves);
+  packs[0] = {vcvt_f32_f16(halves)};
+}
+GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
+  // A bfloat16 is the upper half of a float: the even element of a pair is shifted up, the odd one
+  // is in place already.
+  uint32x4_t pairs;
+  std::memcpy(&pairs, p, sizeof pairs);
+  packs[0] = {vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16))};
+  packs[1] = {vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)))};
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa::simd
+
+#endif
