@@ -30,6 +30,14 @@ inline bool machine_has_isa() {
 #endif
 }
 
+/// Is this compiled for an emulator (tests/isa)? Tests then take fewer numbers, each of which costs
+/// ten times as much or more.
+#if defined(GQA_TEST_EMULATED)
+inline constexpr bool emulated = true;
+#else
+inline constexpr bool emulated = false;
+#endif
+
 }  // namespace gqa::test
 
 #define GQA_TEST_SKIP_FOREIGN_ISA()                                              \
