@@ -23,6 +23,8 @@ namespace {
 TEST(SimdOps, AreThoseOfTheInstructionSetThatThisIsCompiledFor) {
 #if defined(GQA_TEST_ISA)
   EXPECT_STREQ(simd::isa_name, GQA_TEST_ISA);
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+  EXPECT_STREQ(simd::isa_name, "neon_bf16");
 #elif defined(__aarch64__)
   EXPECT_STREQ(simd::isa_name, "neon");
 #elif defined(__AVX512BF16__)
@@ -203,7 +205,7 @@ class Exp2Check {
 };
 
 /// An emulated machine takes one of so many numbers.
-constexpr std::uint32_t thinned = emulated ? 61 : 1;
+constexpr std::uint32_t thinned = emulated ? 17 : 1;
 
 TEST_F(SimdOpsFloat, Exp2IsWithin2UlpForEveryFraction) {
   // exp2 computes 2^f for f = x - n, n the nearest whole number, and multiplies with 2^n, which is
@@ -337,48 +339,6 @@ TYPED_TEST(SimdOps, WidensItsOwnTypeUnchanged) {
   simd::Pack<TypeParam> packs[1];
   simd::widen(x.data(), packs);
   EXPECT_EQ(this->lanes(packs[0]), x);
-}
-
-TEST_F(SimdOpsFloat, WidensEveryBfloat16InPairs) {
-  std::vector<bfloat16> x;
-  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
-    x.push_back(Eigen::bfloat16_impl::raw_uint16_to_bfloat16(static_cast<std::uint16_t>(bits)));
-  }
-  for (Index i = 0; i < 65536; i += 2 * size) {
-    simd::Pack<float> packs[2];
-    simd::widen(x.data() + i, packs);
-    for (Index j = 0; j < 2 * size; ++j) {
-      const float y = lanes(packs[j % 2])[static_cast<std::size_t>(j / 2)];
-      // A bfloat16 is the upper half of a float, NaN and its payload included.
-      EXPECT_EQ(std::bit_cast<std::uint32_t>(y), static_cast<std::uint32_t>(i + j) << 16);
-    }
-  }
-}
-
-TEST_F(SimdOpsFloat, WidensEveryHalf) {
-  std::vector<half> x;
-  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
-    x.push_back(Eigen::half_impl::raw_uint16_to_half(static_cast<std::uint16_t>(bits)));
-  }
-  for (Index i = 0; i < 65536; i += size) {
-    simd::Pack<float> packs[1];
-    simd::widen(x.data() + i, packs);
-    const auto y = lanes(packs[0]);
-    for (Index j = 0; j < size; ++j) {
-      // By the definition of binary16: sign, 5 bits of exponent, 10 of mantissa.
-      const auto bits = static_cast<int>(i + j);
-      const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-      double expected =
-          exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
-      if (exponent == 31) expected = mantissa == 0 ? infinity<double> : nan<double>;
-      if (bits & 0x8000) expected = -expected;
-      const auto value = static_cast<double>(y[static_cast<std::size_t>(j)]);
-      EXPECT_TRUE(std::isnan(expected)
-                      ? std::isnan(value)
-                      : value == expected && std::signbit(value) == std::signbit(expected))
-          << bits << " gives " << value << ", expected " << expected;
-    }
-  }
 }
 
 }  // namespace

@@ -8,6 +8,10 @@
 
 #include "gqa/simd/arch.hpp"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace gqa::test {
 
 /// Does this machine have the instructions that this translation unit is compiled for? The compiler
@@ -25,6 +29,8 @@ inline bool machine_has_isa() {
   return has;
 #elif defined(__x86_64__) && defined(GQA_ISA_AVX2)
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC) && defined(__linux__)
+  return (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
 #else
   return true;
 #endif

@@ -56,6 +56,8 @@
 #define GQA_ISA isa_avx512
 #elif defined(GQA_ISA_AVX2)
 #define GQA_ISA isa_avx2
+#elif defined(GQA_ISA_NEON) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+#define GQA_ISA isa_neon_bf16
 #elif defined(GQA_ISA_NEON)
 #define GQA_ISA isa_neon
 #elif defined(__FMA__)

@@ -42,6 +42,8 @@ inline constexpr const char* isa_name =
     "avx512";
 #elif defined(GQA_ISA_AVX2)
     "avx2";
+#elif defined(GQA_ISA_NEON) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    "neon_bf16";
 #elif defined(GQA_ISA_NEON)
     "neon";
 #else

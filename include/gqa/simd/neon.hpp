@@ -110,6 +110,34 @@ GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   packs[1] = {vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)))};
 }
 
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+/// BFDOT: two products a lane, summed in float; sums are rounded to odd (if the last bit is 0 and
+/// anything was cut off, it becomes 1), and denormal numbers count as zero.
+template <>
+struct Dot<bfloat16> {
+  using Factor = bfloat16;
+  struct Lanes {
+    bfloat16x8_t pairs;
+  };
+
+  static GQA_INLINE Lanes load(const bfloat16* p) {
+    Lanes lanes;
+    std::memcpy(&lanes.pairs, p, sizeof lanes.pairs);
+    return lanes;
+  }
+  static GQA_INLINE Pack<float> add(Pack<float> sum, const bfloat16* factors, const Lanes& lanes) {
+    std::uint32_t pair;
+    std::memcpy(&pair, factors, sizeof pair);
+    return {vbfdotq_f32(sum.v, lanes.pairs, vreinterpretq_bf16_u32(vdupq_n_u32(pair)))};
+  }
+  static GQA_INLINE Pack<float> round(Pack<float> x, bfloat16* to) {
+    const uint16x4_t rounded = vreinterpret_u16_bf16(vcvt_bf16_f32(x.v));
+    std::memcpy(static_cast<void*>(to), &rounded, sizeof rounded);
+    return {vreinterpretq_f32_u32(vshll_n_u16(rounded, 16))};
+  }
+};
+#endif
+
 }  // namespace GQA_ISA
 }  // namespace gqa::simd
 
