@@ -5,6 +5,7 @@
 // are stored as: widen() and Dot of simd/ops.hpp.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -75,11 +76,79 @@ TEST(SimdWiden, EveryHalf) {
   }
 }
 
+TEST(SimdWiden, EveryInt8InFours) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  constexpr Index size = simd::Pack<float>::size;
+  std::vector<Int8> x;
+  for (int i = 0; i < 1024; ++i) x.push_back({static_cast<std::int8_t>(i * 37 % 256 - 128)});
+  for (Index i = 0; i < 1024; i += 4 * size) {
+    simd::Pack<float> packs[4];
+    simd::widen(x.data() + i, packs);
+    for (Index j = 0; j < 4 * size; ++j) {
+      EXPECT_EQ(lanes(packs[j % 4])[static_cast<std::size_t>(j / 4)],
+                static_cast<float>(x[static_cast<std::size_t>(i + j)].value));
+    }
+  }
+}
+
+template <Product product>
+void check_integer_products(int low, int high) {
+  using Dot = simd::Dot<Int8, product>;
+  using Factor = simd::Factor<Int8, product>;
+  constexpr Index size = simd::Pack<float>::size;
+  Random random(8);
+  for (int round = 0; round < 200; ++round) {
+    Int8 elements[4 * size];
+    std::vector<int> integers;
+    for (Int8& x : elements) x.value = static_cast<std::int8_t>(random.integer(-127, 127));
+    for (int e = 0; e < 4; ++e) {
+      integers.push_back(random.chance(0.2) ? (random.chance(0.5) ? low : high)
+                                            : static_cast<int>(random.integer(low, high)));
+    }
+    const Factor factors[4] = {static_cast<Factor>(integers[0]), static_cast<Factor>(integers[1]),
+                               static_cast<Factor>(integers[2]), static_cast<Factor>(integers[3])};
+    typename Dot::Sum sum = Dot::Sum::zero();
+    for (int times = 0; times < 40; ++times) sum = Dot::add(sum, factors, Dot::load(elements));
+    const auto actual = lanes(Dot::result(sum));
+    for (Index i = 0; i < size; ++i) {
+      int expected = 0;
+      for (Index e = 0; e < 4; ++e) {
+        int bias = 0;
+        if constexpr (product == Product::scores) bias = Dot::key_bias;
+        expected += integers[static_cast<std::size_t>(e)] * (elements[4 * i + e].value + bias);
+      }
+      EXPECT_EQ(actual[static_cast<std::size_t>(i)], static_cast<float>(40 * expected)) << i;
+    }
+  }
+}
+
+TEST(SimdDotOfInt8, ProductsOfIntegersAreExact) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  check_integer_products<Product::scores>(-127, 127);
+  check_integer_products<Product::outputs>(0, 255);
+}
+
+TEST(SimdDotOfInt8, WeightsAreRoundedToTheNearestInteger) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  using Dot = simd::Dot<Int8, Product::outputs>;
+  constexpr Index size = simd::Pack<float>::size;
+  for (float begin = 0; begin < 255; begin += 3.7f) {
+    float x[size];
+    simd::Factor<Int8, Product::outputs> factors[size];
+    for (Index i = 0; i < size; ++i) x[i] = std::min(255.0f, begin + 0.25f * static_cast<float>(i));
+    const auto now = lanes(Dot::round(simd::Pack<float>::load(x), factors));
+    for (Index i = 0; i < size; ++i) {
+      EXPECT_EQ(now[static_cast<std::size_t>(i)], std::nearbyint(x[i])) << x[i];
+      EXPECT_EQ(static_cast<float>(factors[i]), std::nearbyint(x[i])) << x[i];
+    }
+  }
+}
+
 template <typename S>
 struct DotTypes {
   using Storage = S;
-  using Dot = simd::Dot<Storage>;
-  using Factor = simd::Factor<Storage>;
+  using Dot = simd::Dot<Storage, Product::outputs>;  // for numbers, both products are one
+  using Factor = simd::Factor<Storage, Product::outputs>;
   using T = AccumulatorOf<Storage>;
   static constexpr Index size = simd::Pack<T>::size;
   static constexpr Index p = packing<Storage>;

@@ -174,7 +174,7 @@ struct Dot<Int8, Product::scores> {
   static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
     return {_mm512_dpbusd_epi32(sum.v, lanes.keys, broadcast_word(queries))};
   }
-  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_cvtepi32_ps(sum.v)}; }
+  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)}; }
 };
 template <>
 struct Dot<Int8, Product::outputs> {
@@ -188,7 +188,7 @@ struct Dot<Int8, Product::outputs> {
   static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
     return {_mm512_dpbusd_epi32(sum.v, broadcast_word(weights), lanes.values)};
   }
-  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_cvtepi32_ps(sum.v)}; }
+  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)}; }
   static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
     const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_maskz_cvtepi32_epi8(0xffff, integers));

@@ -110,12 +110,23 @@ GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
   packs[1] = {vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)))};
 }
 
+GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
+  int8x16_t bytes;
+  std::memcpy(&bytes, p, sizeof bytes);
+  const int32x4_t words = vreinterpretq_s32_s8(bytes);
+  packs[0] = {vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 24), 24))};
+  packs[1] = {vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 16), 24))};
+  packs[2] = {vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 8), 24))};
+  packs[3] = {vcvtq_f32_s32(vshrq_n_s32(words, 24))};
+}
+
 #if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 /// BFDOT: two products a lane, summed in float; sums are rounded to odd (if the last bit is 0 and
 /// anything was cut off, it becomes 1), and denormal numbers count as zero.
-template <>
-struct Dot<bfloat16> {
+template <Product product>
+struct Dot<bfloat16, product> {
   using Factor = bfloat16;
+  using Sum = Pack<float>;
   struct Lanes {
     bfloat16x8_t pairs;
   };
@@ -125,11 +136,12 @@ struct Dot<bfloat16> {
     std::memcpy(&lanes.pairs, p, sizeof lanes.pairs);
     return lanes;
   }
-  static GQA_INLINE Pack<float> add(Pack<float> sum, const bfloat16* factors, const Lanes& lanes) {
+  static GQA_INLINE Sum add(Sum sum, const bfloat16* factors, const Lanes& lanes) {
     std::uint32_t pair;
     std::memcpy(&pair, factors, sizeof pair);
     return {vbfdotq_f32(sum.v, lanes.pairs, vreinterpretq_bf16_u32(vdupq_n_u32(pair)))};
   }
+  static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
   static GQA_INLINE Pack<float> round(Pack<float> x, bfloat16* to) {
     const uint16x4_t rounded = vreinterpret_u16_bf16(vcvt_bf16_f32(x.v));
     std::memcpy(static_cast<void*>(to), &rounded, sizeof rounded);
