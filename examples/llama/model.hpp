@@ -22,7 +22,7 @@ class SafeTensors;
 
 /// One sequence that a Llama reads or writes: its keys and values in all layers, and scratch
 /// memory.
-template <Scalar Storage>
+template <StorageType Storage>
 class LlamaSession {
  public:
   /// Room for `capacity` tokens.
@@ -94,7 +94,7 @@ class Llama {
   /// Continues the session's sequence by `tokens` and returns the logits behind each of them,
   /// [tokens, vocab_size], or behind the last one. Throws std::invalid_argument for a token outside
   /// of the vocabulary and std::length_error if the session is full; it is then left as it was.
-  template <Scalar Storage, Executor E = Serial>
+  template <StorageType Storage, Executor E = Serial>
   Matrix forward(std::span<const Token> tokens, LlamaSession<Storage>& session,
                  LogitsOf which = LogitsOf::every_token, E executor = {}) const {
     if (std::ssize(tokens) > session.capacity() - session.length()) {

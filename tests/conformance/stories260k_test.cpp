@@ -245,7 +245,7 @@ double mean_loss(Forward forward) {
 }
 
 TEST_F(Stories260K, LossIsThatOfTheOriginal) {
-  const auto with_cache = [&]<Scalar Storage>(Storage) {
+  const auto with_cache = [&]<StorageType Storage>(Storage) {
     return mean_loss([&](const Tokens& tokens) {
       LlamaSession<Storage> session(model_->config(), std::ssize(tokens));
       return model_->forward(tokens, session);
@@ -255,9 +255,12 @@ TEST_F(Stories260K, LossIsThatOfTheOriginal) {
   EXPECT_NEAR(loss, 1.2641, 5e-5);  // the digits given
   EXPECT_NEAR(with_cache(float{}), loss, 1e-6);
   const double f16 = with_cache(half{}), bf16 = with_cache(bfloat16{});
+  const double int8 = with_cache(Int8{});
   RecordProperty("loss", std::to_string(loss));
   RecordProperty("loss_f16", std::to_string(f16));
   RecordProperty("loss_bf16", std::to_string(bf16));
+  RecordProperty("loss_int8", std::to_string(int8));
+  EXPECT_NEAR(int8, loss, 5e-3);
   EXPECT_NEAR(f16, loss, 5e-5);   // measured: 2e-5
   EXPECT_NEAR(bf16, loss, 1e-3);  // measured: 5e-4
 }

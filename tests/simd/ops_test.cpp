@@ -27,8 +27,12 @@ TEST(SimdOps, AreThoseOfTheInstructionSetThatThisIsCompiledFor) {
   EXPECT_STREQ(simd::isa_name, "neon_bf16");
 #elif defined(__aarch64__)
   EXPECT_STREQ(simd::isa_name, "neon");
+#elif defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+  EXPECT_STREQ(simd::isa_name, "avx512_bf16_vnni");
 #elif defined(__AVX512BF16__)
   EXPECT_STREQ(simd::isa_name, "avx512_bf16");
+#elif defined(__AVX512VNNI__)
+  EXPECT_STREQ(simd::isa_name, "avx512_vnni");
 #elif defined(__AVX512BW__)
   EXPECT_STREQ(simd::isa_name, "avx512");
 #elif defined(__AVX2__)
@@ -339,6 +343,54 @@ TYPED_TEST(SimdOps, WidensItsOwnTypeUnchanged) {
   simd::Pack<TypeParam> packs[1];
   simd::widen(x.data(), packs);
   EXPECT_EQ(this->lanes(packs[0]), x);
+}
+
+template <typename T>
+void check_tanh(double within) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  constexpr Index size = simd::Pack<T>::size;
+  Random random(9);
+  double worst = 0;
+  T x[size], y[size];
+  const auto check = [&] {
+    tanh(simd::Pack<T>::load(x)).store(y);
+    for (Index i = 0; i < size; ++i) {
+      const long double exact = std::tanh(static_cast<long double>(x[i]));
+      const long double unit =
+          std::nextafter(std::abs(static_cast<T>(exact)), T(2)) - std::abs(static_cast<T>(exact));
+      worst = std::max(worst, static_cast<double>(std::abs((y[i] - exact) / unit)));
+      ASSERT_EQ(std::signbit(y[i]), std::signbit(x[i])) << x[i];
+    }
+  };
+  for (int round = 0; round < 50000; ++round) {
+    for (T& lane : x) {
+      const double magnitude = std::exp2(random.uniform() * 24 - 19);  // to 32
+      lane = static_cast<T>(random.chance(0.5) ? magnitude : -magnitude);
+    }
+    check();
+  }
+  EXPECT_LE(worst, within);
+  const T infinity = std::numeric_limits<T>::infinity();
+  for (const auto& [from, to] : std::vector<std::pair<T, T>>{{T(0), T(0)},
+                                                             {infinity, T(1)},
+                                                             {-infinity, T(-1)},
+                                                             {T(1e30), T(1)},
+                                                             {T(-1e30), T(-1)}}) {
+    tanh(simd::Pack<T>::broadcast(from)).store(y);
+    EXPECT_EQ(y[size - 1], to) << from;
+  }
+  tanh(simd::Pack<T>::broadcast(std::numeric_limits<T>::quiet_NaN())).store(y);
+  EXPECT_TRUE(std::isnan(y[0]));
+  std::printf("%s: tanh within %.3f ULP\n", simd::isa_name, worst);
+}
+TEST(SimdTanh, IsWithinThreeUlp_F32) { check_tanh<float>(3); }
+TEST(SimdTanh, IsWithinThreeUlp_F64) { check_tanh<double>(3); }
+
+TEST(SimdIota, Counts) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  float x[simd::Pack<float>::size];
+  simd::iota<float>().store(x);
+  for (Index i = 0; i < simd::Pack<float>::size; ++i) EXPECT_EQ(x[i], static_cast<float>(i));
 }
 
 }  // namespace

@@ -389,8 +389,15 @@ class RowBlock {
       const Index visible_end =
           seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
       if constexpr (has_scores) {
-        for (Index j = begin; j < visible_end; ++j) {
-          s[j] = rules_.score(s[j], where(r, first + j)) * T(log2e);
+        if constexpr (Rules::template has_pack_scores<T>) {
+          for (Index j = begin; j < visible_end; j += Pack::size) {
+            const Pack x = rules_.scores(Pack::load(s + j), where(r, first + j));
+            (x * Pack::broadcast(T(log2e))).store(s + j);
+          }
+        } else {
+          for (Index j = begin; j < visible_end; ++j) {
+            s[j] = rules_.score(s[j], where(r, first + j)) * T(log2e);
+          }
         }
       }
       if (seen.strip[strip] == Coverage::partial) {

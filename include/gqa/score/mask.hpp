@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Which keys a query sees. A mask answers two questions: visible(), for one query and one key, which
-// defines it; and tile(), for a rectangle of them, which lets kernels skip hidden blocks and spare
-// fully visible ones the element-wise test.
+// Which keys a query sees. A mask answers two questions: visible(), for one query and one key,
+// which defines it; and tile(), for a rectangle of them, which lets kernels skip hidden blocks and
+// spare fully visible ones the element-wise test.
 //
-// Indices count tokens of a call or cache from 0; positions are where tokens stand in their sequence.
-// Causal masks and windows compare positions, dense masks are looked up by index.
+// Indices count tokens of a call or cache from 0; positions are where tokens stand in their
+// sequence. Causal masks and windows compare positions, dense masks are looked up by index.
 #pragma once
 
 #include <algorithm>
@@ -84,8 +84,8 @@ struct NoMask {
 
 /// A query sees the keys at its own position and before: k_pos <= q_pos.
 struct Causal {
-  /// Compare indices instead: query i sees keys 0 … i, wherever it stands. PyTorch's `is_causal` and
-  /// ONNX's without a past do this; with q_len == kv_len there is no difference.
+  /// Compare indices instead: query i sees keys 0 … i, wherever it stands. PyTorch's `is_causal`
+  /// and ONNX's without a past do this; with q_len == kv_len there is no difference.
   bool by_index = false;
 
   static constexpr Causal top_left() { return {.by_index = true}; }
@@ -115,8 +115,8 @@ struct SlidingWindow {
   }
   /// FlashAttention's `window_size = (left, right)`, where -1 is unlimited; ONNX's too.
   static SlidingWindow from_flash(Index left, Index right) {
-    require(left >= -1 && right >= -1, "SlidingWindow::from_flash: window sizes are -1 or more, got ",
-            left, " and ", right);
+    require(left >= -1 && right >= -1,
+            "SlidingWindow::from_flash: window sizes are -1 or more, got ", left, " and ", right);
     return {.left = left, .right = right};
   }
 
@@ -132,8 +132,9 @@ struct SlidingWindow {
   }
 };
 
-/// Beside a SlidingWindow, the first `count` positions stay visible: attention sinks as tokens (Xiao
-/// et al. 2023, arXiv 2309.17453). Without a window it changes nothing. It doesn't lift other masks.
+/// Beside a SlidingWindow, the first `count` positions stay visible: attention sinks as tokens
+/// (Xiao et al. 2023, arXiv 2309.17453). Without a window it changes nothing. It doesn't lift other
+/// masks.
 struct KeepFirst {
   static constexpr bool is_exception = true;
 
@@ -157,9 +158,7 @@ struct PrefixLm {
     require(lengths.empty() || std::ssize(lengths) == s.batch, "PrefixLm has ", std::ssize(lengths),
             " lengths for a batch of ", s.batch);
   }
-  bool visible(const Where& w) const {
-    return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos;
-  }
+  bool visible(const Where& w) const { return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos; }
   Coverage tile(const Tile& t) const {
     const Index prefix = prefix_of(t.batch);
     return coverage(t.k_pos_min() >= prefix && t.k_pos_min() > t.q_pos_max,
@@ -189,7 +188,8 @@ struct Documents {
   }
   Coverage tile(const Tile& t) const {
     const auto range = [](std::span<const int> ids, Index begin, Index end) {
-      const auto part = ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+      const auto part =
+          ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
       const auto [low, high] = std::minmax_element(part.begin(), part.end());
       return std::pair(*low, *high);
     };
@@ -200,8 +200,8 @@ struct Documents {
   }
 };
 
-/// Numbers per query and key, [batch, num_heads, q_len, kv_len], where batch, num_heads and q_len may
-/// be 1, which stands for all.
+/// Numbers per query and key, [batch, num_heads, q_len, kv_len], where batch, num_heads and q_len
+/// may be 1, which stands for all.
 template <typename T>
 class DenseView {
  public:
@@ -218,11 +218,12 @@ class DenseView {
   DenseView(const T* data, const Shape& shape) : data_(data), shape_(shape) {}
   /// Eigen tensors of rank 4, or of rank 2: [q_len, kv_len].
   template <typename Tensor>
-    requires detail::EigenTensor<const Tensor>
-  DenseView(const Tensor& tensor) : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
+  requires detail::EigenTensor<const Tensor> DenseView(const Tensor& tensor)
+      : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
     static_assert(int(Tensor::Layout) == int(Eigen::RowMajor), "gqa views need a RowMajor tensor");
-    static_assert(Tensor::NumDimensions == 2 || Tensor::NumDimensions == 4,
-                  "dense masks and biases are [batch, num_heads, q_len, kv_len] or [q_len, kv_len]");
+    static_assert(
+        Tensor::NumDimensions == 2 || Tensor::NumDimensions == 4,
+        "dense masks and biases are [batch, num_heads, q_len, kv_len] or [q_len, kv_len]");
     constexpr int n = Tensor::NumDimensions;
     if constexpr (n == 4) {
       shape_.batch = tensor.dimension(0);

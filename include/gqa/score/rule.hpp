@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// What becomes of a score before the softmax: scale, soft cap, biases, sink logits. The order is that
-// of ONNX, ggml and FlashAttention, however the parts are written down:
+// What becomes of a score before the softmax: scale, soft cap, biases, sink logits. The order is
+// that of ONNX, ggml and FlashAttention, however the parts are written down:
 //
 //   (q·k) scale  ->  soft cap  ->  + biases (in the order given)  ->  mask  ->  softmax
 #pragma once
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "gqa/score/mask.hpp"
+#include "gqa/simd/arch.hpp"
 
 namespace gqa {
 
@@ -47,6 +48,11 @@ struct SoftCap {
   T score(T x, const Where&) const {
     return T(cap) * std::tanh(x / T(cap));
   }
+  template <typename T>
+  simd::Pack<T> scores(simd::Pack<T> x, const Where&) const {
+    const auto c = simd::Pack<T>::broadcast(T(cap));
+    return c * tanh(x / c);
+  }
 };
 
 /// Adds slope_h · (k_pos - q_pos) (Press et al. 2021, arXiv 2108.12409).
@@ -63,7 +69,8 @@ class Alibi {
     Index power = 1;
     while (2 * power <= num_heads) power *= 2;
     const auto slope = [](Index i, Index n) {
-      return static_cast<float>(std::exp2(-8.0 * static_cast<double>(i + 1) / static_cast<double>(n)));
+      return static_cast<float>(
+          std::exp2(-8.0 * static_cast<double>(i + 1) / static_cast<double>(n)));
     };
     std::vector<float> slopes;
     for (Index h = 0; h < num_heads; ++h) {
@@ -80,6 +87,13 @@ class Alibi {
   template <typename T>
   T score(T x, const Where& w) const {
     return x + T((*slopes_)[static_cast<std::size_t>(w.head)]) * static_cast<T>(w.k_pos - w.q_pos);
+  }
+  template <typename T>
+  simd::Pack<T> scores(simd::Pack<T> x, const Where& first) const {
+    using Pack = simd::Pack<T>;
+    const Pack distances =
+        Pack::broadcast(static_cast<T>(first.k_pos - first.q_pos)) + simd::iota<T>();
+    return fma(Pack::broadcast(T((*slopes_)[static_cast<std::size_t>(first.head)])), distances, x);
   }
 
  private:
@@ -152,8 +166,8 @@ AdditiveBias(const Tensor&) -> AdditiveBias<std::remove_const_t<detail::ElementO
 template <typename T>
 AdditiveBias(DenseView<T>) -> AdditiveBias<T>;
 
-/// A learned logit per query head which takes part in the softmax and stands for no key (gpt-oss). It
-/// is not scaled. Of several partial results that are merged, give it to exactly one.
+/// A learned logit per query head which takes part in the softmax and stands for no key (gpt-oss).
+/// It is not scaled. Of several partial results that are merged, give it to exactly one.
 struct SinkLogits {
   std::span<const float> logits;  ///< [num_heads]
 

@@ -19,9 +19,19 @@ namespace detail {
 template <typename P>
 concept HasScale = std::same_as<P, Scale>;
 template <typename P>
-concept HasSink = requires(const P& part) { part.sink(Index{}); };
+concept HasSink = requires(const P& part) {
+  part.sink(Index{});
+};
 template <typename P>
-concept HasCheck = requires(const P& part, const AttentionShape& shape) { part.check(shape); };
+concept HasCheck = requires(const P& part, const AttentionShape& shape) {
+  part.check(shape);
+};
+
+/// A ScoreRule that takes several keys at a time, beside score() for one.
+template <typename P, typename T>
+concept HasPackScores = requires(const P& part, simd::Pack<T> x, const Where& first) {
+  { part.scores(x, first) } -> std::same_as<simd::Pack<T>>;
+};
 
 enum class MaskKind { none, plain, window, exception };
 
@@ -131,6 +141,24 @@ class Rules {
   template <typename T>
   T score(T x, const Where& where) const {
     return score_stage<ScoreStage::biased>(score_stage<ScoreStage::capped>(x, where), where);
+  }
+
+  /// Can scores() be asked, of packs of T?
+  template <typename T>
+  static constexpr bool has_pack_scores = ((!ScoreRule<Parts> ||
+                                            detail::HasPackScores<Parts, T>)&&...);
+
+  /// The same for consecutive keys, the first of which `first` describes.
+  template <typename T>
+  simd::Pack<T> scores(simd::Pack<T> x, const Where& first) const {
+    const auto apply = [&]<typename P>(const P& part, ScoreStage stage) {
+      if constexpr (ScoreRule<P>) {
+        if (detail::stage_of<P>() == stage) x = part.scores(x, first);
+      }
+    };
+    each([&](const auto& part) { apply(part, ScoreStage::capped); });
+    each([&](const auto& part) { apply(part, ScoreStage::biased); });
+    return x;
   }
 
   /// The sink logit of a head; -inf, which takes no part, without SinkLogits.

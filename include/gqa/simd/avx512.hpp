@@ -30,6 +30,9 @@ struct Pack<float> {
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm512_div_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
   friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_maskz_max_ps(0xffff, a.v, b.v)}; }
+  friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), y.v, x.v)};
+  }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0;
   }
@@ -74,6 +77,9 @@ struct Pack<double> {
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm512_div_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
   friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_maskz_max_pd(0xff, a.v, b.v)}; }
+  friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
+    return {_mm512_mask_blend_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ), y.v, x.v)};
+  }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ) != 0;
   }
@@ -174,7 +180,9 @@ struct Dot<Int8, Product::scores> {
   static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
     return {_mm512_dpbusd_epi32(sum.v, lanes.keys, broadcast_word(queries))};
   }
-  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)}; }
+  static GQA_INLINE Pack<float> result(Sum sum) {
+    return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)};
+  }
 };
 template <>
 struct Dot<Int8, Product::outputs> {
@@ -188,7 +196,9 @@ struct Dot<Int8, Product::outputs> {
   static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
     return {_mm512_dpbusd_epi32(sum.v, broadcast_word(weights), lanes.values)};
   }
-  static GQA_INLINE Pack<float> result(Sum sum) { return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)}; }
+  static GQA_INLINE Pack<float> result(Sum sum) {
+    return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)};
+  }
   static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
     const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_maskz_cvtepi32_epi8(0xffff, integers));

@@ -67,6 +67,9 @@ struct Pack {
   friend GQA_INLINE Pack max(Pack a, Pack b) {
     return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
   }
+  friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
+    return lanes([&](int i) { return a.v[i] > b.v[i] ? x.v[i] : y.v[i]; });
+  }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     bool any = false;
     GQA_UNROLL

@@ -36,6 +36,9 @@ struct Pack<float> {
     // FMAX gives NaN for a NaN on either side, FMAXNM the number: neither is the contract's.
     return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)};
   }
+  friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
+    return {vbslq_f32(vcgtq_f32(a.v, b.v), x.v, y.v)};
+  }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     return vmaxvq_u32(vcgtq_f32(a.v, b.v)) != 0;
   }
@@ -74,6 +77,9 @@ struct Pack<double> {
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {vdivq_f64(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
   friend GQA_INLINE Pack max(Pack a, Pack b) { return {vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v)}; }
+  friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
+    return {vbslq_f64(vcgtq_f64(a.v, b.v), x.v, y.v)};
+  }
   friend GQA_INLINE bool any_greater(Pack a, Pack b) {
     return vmaxvq_u32(vreinterpretq_u32_u64(vcgtq_f64(a.v, b.v))) != 0;
   }
