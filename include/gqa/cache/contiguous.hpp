@@ -3,224 +3,166 @@
 //
 // KvCache: the keys and values of one layer for a batch of sequences, each with a length of its own
 // and room for `capacity` tokens. Kept in strips (layout/strips.hpp), so that attention reads it as
-// it is; one KV head of one sequence is one contiguous stream.
+// it is; one KV head of one sequence is one contiguous stream. The operations that it shares with
+// the other caches are in strip_cache.hpp.
 #pragma once
 
-#include <algorithm>
-#include <span>
-#include <stdexcept>
-#include <vector>
-
-#include "gqa/core/kv_source.hpp"
-#include "gqa/core/view.hpp"
-#include "gqa/core/workspace.hpp"
-#include "gqa/layout/pack.hpp"
+#include "gqa/cache/strip_cache.hpp"
+#include "gqa/core/aligned_buffer.hpp"
 
 namespace gqa {
 
 /// Only num_kv_heads decides its size: a cache of 8 KV heads is a quarter of one of 32.
 ///
 /// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
-/// shapes, std::length_error for tokens beyond the capacity. Several threads may read at once;
-/// writing needs the cache to oneself.
-template <StorageType StorageT, typename HeadsT = Heads<>>
-class KvCache {
+/// shapes, std::length_error for tokens beyond the capacity, std::bad_alloc. Several threads may
+/// read at once. Different sequences may be written at once, as long as the memory doesn't grow;
+/// whatever concerns the whole batch needs the cache to itself.
+template <Scalar StorageT, typename HeadsT = Heads<>>
+class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, HeadsT> {
+  using Base = detail::StripCache<KvCache, StorageT, HeadsT>;
+  friend Base;
+
  public:
-  using Storage = StorageT;
-  static constexpr KvLayout layout = KvLayout::strips;
+  using typename Base::Storage;
 
   struct Options {
     Index batch = 1;     ///< sequences
-    Index capacity = 0;  ///< tokens per sequence
+    Index capacity = 0;  ///< tokens per sequence that memory is taken for at once
     HeadsT heads = {};   ///< needed where HeadsT leaves numbers open
+    /// Where it is larger than capacity, memory doubles when needed, up to this many tokens per
+    /// sequence. Growing copies everything, and takes both memories while it does.
+    Index max_capacity = 0;
   };
 
-  /// All memory is taken, and zeroed, here. Throws std::bad_alloc.
+  /// Takes the memory for `capacity` tokens and zeroes it. Throws std::bad_alloc.
   explicit KvCache(const Options& options)
-      : heads_(options.heads),
-        capacity_(options.capacity),
-        strips_(heads_.head_dim(), heads_.value_dim()) {
-    require(options.batch > 0, "KvCache: batch must be positive, is ", options.batch);
+      : Base("KvCache", options.batch, options.heads),
+        tokens_(options.capacity),
+        max_tokens_(std::max(options.capacity, options.max_capacity)) {
     require(options.capacity >= 0, "KvCache: capacity must not be negative, is ", options.capacity);
-    require(heads_.num_kv_heads() > 0 && heads_.head_dim() > 0 && heads_.value_dim() > 0,
-            "KvCache: heads are not set: num_kv_heads ", heads_.num_kv_heads(), ", head_dim ",
-            heads_.head_dim(), ", value_dim ", heads_.value_dim());
-    lengths_.resize(static_cast<std::size_t>(options.batch), 0);
+    require(options.max_capacity >= 0, "KvCache: max_capacity must not be negative, is ",
+            options.max_capacity);
     buffer_ = AlignedBuffer(static_cast<std::size_t>(bytes()));
     std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
   }
 
-  Index batch() const { return std::ssize(lengths_); }
-  Index num_kv_heads() const { return heads_.num_kv_heads(); }
-  Index head_dim() const { return heads_.head_dim(); }
-  Index value_dim() const { return heads_.value_dim(); }
-  const HeadsT& heads() const { return heads_; }
-  Index capacity() const { return capacity_; }
-  /// Tokens that a sequence holds.
-  Index length(Index sequence) const { return lengths_[static_cast<std::size_t>(sequence)]; }
-
+  /// Tokens per sequence that append accepts; see allocated() for those that there is memory for.
+  Index capacity() const { return max_tokens_; }
+  Index allocated() const { return tokens_; }
   /// Memory for keys and values, padding included.
-  Index bytes() const { return batch() * num_kv_heads() * head_bytes(); }
-  /// What one token of one sequence costs, padding excluded.
-  Index bytes_per_token() const {
-    return num_kv_heads() * strips_.token_bytes();
-  }
+  Index bytes() const { return this->batch() * this->num_kv_heads() * head_bytes(); }
 
-  /// Appends tokens to every sequence: k [batch, tokens, num_kv_heads, head_dim] and
-  /// v [batch, tokens, num_kv_heads, value_dim], of any Scalar type, rounded to Storage. `counts`,
-  /// [batch], says how many of the tokens each sequence takes, where they differ.
-  template <typename Key, typename Value>
-  void append(const Key& k, const Value& v, std::span<const Index> counts = {}) {
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("append", keys.shape(), values.shape(), batch());
-    require(counts.empty() || std::ssize(counts) == batch(),
-            "KvCache::append: ", std::ssize(counts), " counts for a batch of ", batch());
-    const auto count = [&](Index b) {
-      return counts.empty() ? keys.tokens() : counts[static_cast<std::size_t>(b)];
-    };
-    for (Index b = 0; b < batch(); ++b) {
-      require(count(b) >= 0 && count(b) <= keys.tokens(), "KvCache::append: a count of ", count(b),
-              " is outside of [0, ", keys.tokens(), "]");
-      check_room(b, count(b));
-    }
-    for (Index b = 0; b < batch(); ++b) write(b, keys, values, b, count(b));
-  }
-
-  /// Appends tokens to one sequence: k [1, tokens, num_kv_heads, head_dim], or of rank 3.
-  template <typename Key, typename Value>
-  void append(Index sequence, const Key& k, const Value& v) {
-    check_sequence("append", sequence);
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("append", keys.shape(), values.shape(), 1);
-    check_room(sequence, keys.tokens());
-    write(sequence, keys, values, 0, keys.tokens());
-  }
-
-  /// Forgets all tokens of a sequence but the first `length`: an exact rollback.
-  void truncate(Index sequence, Index length) {
-    check_sequence("truncate", sequence);
-    check_truncation(sequence, length);
-    drop(sequence, length);
-  }
-  /// The same for every sequence.
-  void truncate(Index length) {
-    for (Index b = 0; b < batch(); ++b) check_truncation(b, length);
-    for (Index b = 0; b < batch(); ++b) drop(b, length);
-  }
-  /// Forgets everything.
-  void clear() { truncate(0); }
-  void clear(Index sequence) { truncate(sequence, 0); }
-
-  /// Copies the tokens of a sequence into row-major k [1, length, num_kv_heads, head_dim] and
-  /// v [1, length, num_kv_heads, value_dim], converted to their type.
-  template <typename Key, typename Value>
-  void read(Index sequence, Key&& k, Value&& v) const {
-    check_sequence("read", sequence);
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("read", keys.shape(), values.shape(), 1);
-    require(keys.tokens() == length(sequence), "KvCache::read: sequence ", sequence, " holds ",
-            length(sequence), " tokens, the tensors ", keys.tokens());
-    for (Index h = 0; h < num_kv_heads(); ++h) {
-      for (Index t = 0; t < keys.tokens(); ++t) {
-        const Storage* place = block(sequence, h, t / block_keys);
-        using K = typename std::remove_cvref_t<decltype(keys)>::Value;
-        using V = typename std::remove_cvref_t<decltype(values)>::Value;
-        get_token(strips_, place, t % block_keys, keys.row(0, t, h), static_cast<K*>(nullptr));
-        get_token(strips_, place, t % block_keys, static_cast<V*>(nullptr), values.row(0, t, h));
-      }
-    }
+  /// A copy of everything. Throws std::bad_alloc.
+  KvCache clone() const {
+    KvCache copy({.batch = this->batch(),
+                  .capacity = tokens_,
+                  .heads = this->heads(),
+                  .max_capacity = max_tokens_});
+    std::copy_n(buffer_.data(), buffer_.bytes(), copy.buffer_.data());
+    copy.copy_sequences(*this);
+    return copy;
   }
 
   /// See KvSource.
   template <typename F>
   void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
     if (begin == end) return;
-    const Storage* blocks = block(b, kv_head, begin / block_keys);
-    // What follows, for prefetching: more of this head, or the next head of the buffer.
-    const Index heads_behind = batch() * num_kv_heads() - (b * num_kv_heads() + kv_head) - 1;
-    const Storage* next = end < length(b)    ? block(b, kv_head, ceil_div(end, block_keys))
-                          : heads_behind > 0 ? block(b, kv_head + 1, 0)
-                                             : nullptr;
-    fn(StripRun{.blocks = reinterpret_cast<const std::byte*>(blocks),
+    const auto at = [this](Index slot, Index h, Index i) {
+      return reinterpret_cast<const std::byte*>(block(slot, h, i));
+    };
+    const Index slot = this->slot(b);
+    // What follows, for prefetching: more of this head, or the next head.
+    const std::byte* next = nullptr;
+    if (end < this->length_of(slot)) {
+      next = at(slot, kv_head, ceil_div(end, block_keys));
+    } else if (kv_head + 1 < this->num_kv_heads()) {
+      next = at(slot, kv_head + 1, 0);
+    } else if (b + 1 < this->batch()) {
+      next = at(this->slot(b + 1), 0, 0);
+    }
+    fn(StripRun{.blocks = at(slot, kv_head, begin / block_keys),
                 .first = begin,
                 .count = end - begin,
-                .next = reinterpret_cast<const std::byte*>(next)});
+                .next = next});
   }
 
  private:
-  Index blocks_per_head() const { return ceil_div(capacity_, block_keys); }
-  Index head_bytes() const { return blocks_per_head() * strips_.block_bytes(); }
+  static constexpr bool reuses_blocks = false;  // what is dropped is zeroed at once
 
-  const Storage* block(Index b, Index kv_head, Index i) const {
-    return reinterpret_cast<const Storage*>(
-        buffer_.data() + (b * num_kv_heads() + kv_head) * head_bytes() + i * strips_.block_bytes());
+  Index head_bytes() const { return ceil_div(tokens_, block_keys) * this->strips().block_bytes(); }
+  std::byte* head(Index slot, Index kv_head) const {
+    return buffer_.data() + (slot * this->num_kv_heads() + kv_head) * head_bytes();
   }
-  Storage* block(Index b, Index kv_head, Index i) {
-    return const_cast<Storage*>(std::as_const(*this).block(b, kv_head, i));
+  const Storage* block(Index slot, Index kv_head, Index i) const {
+    return reinterpret_cast<const Storage*>(head(slot, kv_head) + i * this->strips().block_bytes());
+  }
+  /// Bytes of one head of a slot that hold tokens.
+  std::size_t used_bytes(Index slot) const {
+    return static_cast<std::size_t>(ceil_div(this->length_of(slot), block_keys) *
+                                    this->strips().block_bytes());
   }
 
-  void check_sequence(const char* who, Index sequence) const {
-    require(sequence >= 0 && sequence < batch(), "KvCache::", who, ": sequence ", sequence,
-            " is outside of a batch of ", batch());
-  }
-  void check_tokens(const char* who, const TensorShape& k, const TensorShape& v,
-                    Index batch) const {
-    const TensorShape keys{batch, k.tokens, num_kv_heads(), head_dim()};
-    const TensorShape values{batch, k.tokens, num_kv_heads(), value_dim()};
-    require(k == keys, "KvCache::", who, ": keys are ", k, ", expected ", keys);
-    require(v == values, "KvCache::", who, ": values are ", v, ", expected ", values);
-  }
-  void check_room(Index sequence, Index count) const {
-    if (count > capacity_ - length(sequence)) {
-      throw std::length_error(message("KvCache::append: ", count, " tokens on top of ",
-                                      length(sequence), " exceed the capacity of ", capacity_,
-                                      " (sequence ", sequence, ")"));
+  template <typename Count>
+  void make_room(const char* who, Index begin, Index end, Count count) {
+    Index longest = 0;
+    for (Index b = begin; b < end; ++b) {
+      this->check_capacity(who, b, count(b), max_tokens_);
+      longest = std::max(longest, this->length(b) + count(b));
     }
+    if (longest > tokens_) grow(std::min(max_tokens_, std::max(longest, 2 * tokens_)));
   }
-  void check_truncation(Index sequence, Index to) const {
-    require(to >= 0 && to <= length(sequence), "KvCache::truncate: length ", to,
-            " is outside of [0, ", length(sequence), "] (sequence ", sequence, ")");
-  }
-
-  template <typename Keys, typename Values>
-  void write(Index sequence, const Keys& keys, const Values& values, Index from, Index count) {
-    Index& length = lengths_[static_cast<std::size_t>(sequence)];
-    for (Index h = 0; h < num_kv_heads(); ++h) {
-      for (Index t = 0; t < count;) {  // block by block
-        const Index at = length + t;
-        const Index tokens = std::min(count - t, block_keys - at % block_keys);
-        put_tokens(strips_, block(sequence, h, at / block_keys), at % block_keys, tokens,
-                   keys.row(from, t, h), keys.strides().token, values.row(from, t, h),
-                   values.strides().token);
-        t += tokens;
+  void grow(Index tokens) {
+    Index longer = tokens;
+    std::swap(tokens_, longer);  // head() and bytes() of the new memory
+    AlignedBuffer buffer;
+    try {
+      buffer = AlignedBuffer(static_cast<std::size_t>(bytes()));
+    } catch (...) {
+      tokens_ = longer;
+      throw;
+    }
+    std::fill_n(buffer.data(), buffer.bytes(), std::byte{0});
+    std::swap(buffer, buffer_);
+    const Index old_head_bytes = ceil_div(longer, block_keys) * this->strips().block_bytes();
+    for (Index slot = 0; slot < this->batch(); ++slot) {
+      for (Index h = 0; h < this->num_kv_heads(); ++h) {
+        std::copy_n(buffer.data() + (slot * this->num_kv_heads() + h) * old_head_bytes,
+                    used_bytes(slot), head(slot, h));
       }
     }
-    length += count;
   }
 
-  /// Zeroes what it drops, so that nothing of it is seen again.
-  void drop(Index sequence, Index to) {
-    Index& length = lengths_[static_cast<std::size_t>(sequence)];
-    for (Index h = 0; h < num_kv_heads(); ++h) {
-      for (Index t = to; t < length;) {
-        const Index end = std::min(length, (t / block_keys + 1) * block_keys);
-        zero_tokens(strips_, block(sequence, h, t / block_keys), t % block_keys,
-                    end - t / block_keys * block_keys);
-        t = end;
-      }
+  void begin_write(Index, Index) {}
+  void check_held(const char*, Index, Index, Index) const {}
+
+  void drop(Index begin, Index end, Index to) {
+    for (Index b = begin; b < end; ++b) {
+      const Index slot = this->slot(b);
+      this->zero_behind(slot, to);
+      zero_from(slot, ceil_div(to, block_keys));
+      this->set_length(slot, to);
     }
-    length = to;
+  }
+  /// Zeroes the used blocks of a slot from number `first` on.
+  void zero_from(Index slot, Index first) {
+    const auto from = static_cast<std::size_t>(first * this->strips().block_bytes());
+    const std::size_t used = used_bytes(slot);
+    for (Index h = 0; from < used && h < this->num_kv_heads(); ++h) {
+      std::fill(head(slot, h) + from, head(slot, h) + used, std::byte{0});
+    }
+  }
+  void copy_slot(Index from, Index to) {
+    zero_from(to, ceil_div(this->length_of(from), block_keys));
+    for (Index h = 0; h < this->num_kv_heads(); ++h) {
+      std::copy_n(head(from, h), used_bytes(from), head(to, h));
+    }
   }
 
-  HeadsT heads_;
-  Index capacity_;
-  StripLayout<Storage> strips_;
-  std::vector<Index> lengths_;  // [batch]
-  AlignedBuffer buffer_;        // [batch][num_kv_heads][blocks]
+  Index tokens_;
+  Index max_tokens_;
+  AlignedBuffer buffer_;  // [slots][num_kv_heads][blocks]
 };
-static_assert(KvSource<KvCache<float>>);
+static_assert(KvStore<KvCache<float>>);
 
 }  // namespace gqa

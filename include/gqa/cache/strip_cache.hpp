@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// What all caches of this library have in common. KvStore names the interface; StripCache is the
+// part of it that doesn't depend on where blocks of strips lie in memory: checks, appending,
+// rolling back, reading back, beams. A cache adds the memory (contiguous.hpp is the simplest one).
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "gqa/core/kv_source.hpp"
+#include "gqa/core/view.hpp"
+#include "gqa/layout/pack.hpp"
+
+namespace gqa {
+
+/// A KvSource that owns its keys and values: what an engine may do with any cache. See StripCache
+/// for what the operations mean.
+template <typename C>
+concept KvStore = KvSource<C> &&
+    requires(C& cache, const C& seen, Index i, TensorView<const typename C::Storage> rows,
+             TensorView<typename C::Storage> to, std::span<const Index> numbers) {
+  cache.append(rows, rows, numbers);
+  cache.append(i, rows, rows);
+  cache.reserve(numbers);
+  cache.reserve(i, i);
+  cache.truncate(i);
+  cache.truncate(i, i);
+  cache.clear();
+  cache.clear(i);
+  cache.fork(i, i);
+  cache.reorder(numbers);
+  seen.read(i, to, to);
+  seen.read(i, i, to, to);
+  { seen.clone() } -> std::same_as<C>;
+  { seen.capacity() } -> std::convertible_to<Index>;
+  { seen.bytes() } -> std::convertible_to<Index>;
+  { seen.bytes_per_token() } -> std::convertible_to<Index>;
+};
+
+namespace detail {
+
+/// Base of the cache `Cache`, whose sequences live in slots: what sequence b holds is in slot(b),
+/// so that sequences change places without being copied. A Cache provides, for this class alone:
+/// - block(slot, kv_head, i): where the keys and values [64 i, 64 i + 64) of a slot are;
+/// - make_room(who, begin, end, count): throws, or sees to it that count(b) tokens more can be
+/// written
+///   to each sequence in [begin, end);
+/// - begin_write(slot, count): count > 0 tokens are about to be written;
+/// - drop(begin, end, to): shortens the sequences to `to` tokens, all of them or throws;
+/// - copy_slot(from, to): makes slot `to` equal to slot `from`, length aside;
+/// - check_held(who, sequence, begin, end): throws unless it still has these tokens;
+/// - reuses_blocks: whether a block may hold old tokens when its first one is written.
+template <typename Cache, Scalar StorageT, typename HeadsT>
+class StripCache {
+ public:
+  using Storage = StorageT;
+  static constexpr KvLayout layout = KvLayout::strips;
+
+  Index batch() const { return std::ssize(slots_); }
+  Index num_kv_heads() const { return heads_.num_kv_heads(); }
+  Index head_dim() const { return heads_.head_dim(); }
+  Index value_dim() const { return heads_.value_dim(); }
+  const HeadsT& heads() const { return heads_; }
+  /// Tokens that a sequence has seen. Throws std::invalid_argument.
+  Index length(Index sequence) const {
+    check_sequence("length", sequence);
+    return length_of(slot(sequence));
+  }
+  /// What one token of one sequence costs, padding excluded.
+  Index bytes_per_token() const {
+    return num_kv_heads() * (head_dim() + value_dim()) * Index{sizeof(Storage)};
+  }
+
+  /// Appends tokens to every sequence: k [batch, tokens, num_kv_heads, head_dim] and
+  /// v [batch, tokens, num_kv_heads, value_dim], of any Scalar type, rounded to Storage. `counts`,
+  /// [batch], says how many of the tokens each sequence takes, where they differ.
+  template <typename Key, typename Value>
+  void append(const Key& k, const Value& v, std::span<const Index> counts = {}) {
+    const auto keys = view(k);
+    const auto values = view(v);
+    check_tokens("append", keys.shape(), values.shape(), batch());
+    if (!counts.empty()) check_counts("append", counts, keys.tokens());
+    const auto count = [&](Index b) {
+      return counts.empty() ? keys.tokens() : counts[static_cast<std::size_t>(b)];
+    };
+    cache().make_room("append", 0, batch(), count);
+    for (Index b = 0; b < batch(); ++b) write(slot(b), keys, values, b, count(b));
+  }
+
+  /// Appends tokens to one sequence: k [1, tokens, num_kv_heads, head_dim], or of rank 3.
+  template <typename Key, typename Value>
+  void append(Index sequence, const Key& k, const Value& v) {
+    check_sequence("append", sequence);
+    const auto keys = view(k);
+    const auto values = view(v);
+    check_tokens("append", keys.shape(), values.shape(), 1);
+    cache().make_room("append", sequence, sequence + 1, [&](Index) { return keys.tokens(); });
+    write(slot(sequence), keys, values, 0, keys.tokens());
+  }
+
+  /// Makes sure that the next appends to a sequence, up to `count` tokens together, can't fail.
+  /// Throws what append would.
+  void reserve(Index sequence, Index count) {
+    check_sequence("reserve", sequence);
+    require(count >= 0, name_, "::reserve: a count of ", count, " is negative");
+    cache().make_room("reserve", sequence, sequence + 1, [&](Index) { return count; });
+  }
+  /// The same for every sequence, counts [batch]: for all of them, or for none.
+  void reserve(std::span<const Index> counts) {
+    check_counts("reserve", counts, std::numeric_limits<Index>::max());
+    cache().make_room("reserve", 0, batch(),
+                      [&](Index b) { return counts[static_cast<std::size_t>(b)]; });
+  }
+
+  /// Forgets all tokens of a sequence but the first `length`: an exact rollback.
+  void truncate(Index sequence, Index length) {
+    check_sequence("truncate", sequence);
+    check_truncation(sequence, length);
+    cache().drop(sequence, sequence + 1, length);
+  }
+  /// The same for every sequence.
+  void truncate(Index length) {
+    for (Index b = 0; b < batch(); ++b) check_truncation(b, length);
+    cache().drop(0, batch(), length);
+  }
+  /// Forgets everything.
+  void clear() { truncate(0); }
+  void clear(Index sequence) { truncate(sequence, 0); }
+
+  /// Makes sequence `to` equal to sequence `from`, whatever it held before.
+  void fork(Index from, Index to) {
+    check_sequence("fork", from);
+    check_sequence("fork", to);
+    if (from != to) copy(slot(from), slot(to));
+  }
+
+  /// Makes each sequence b what sequence from[b] was, as beam search wants it; from is [batch].
+  /// Sequences that only change places are not copied.
+  void reorder(std::span<const Index> from) {
+    require(std::ssize(from) == batch(), name_, "::reorder: ", std::ssize(from),
+            " indices for a batch of ", batch());
+    for (const Index b : from) check_sequence("reorder", b);
+    // The first to want a sequence takes its slot; the others copy it to a slot that nobody wants.
+    std::fill(wanted_.begin(), wanted_.end(), char{0});
+    const auto take = [this](Index s) { return std::exchange(wanted_[at(s)], char{1}) == 0; };
+    for (Index b = 0; b < batch(); ++b) {
+      const Index s = slot(from[at(b)]);
+      next_slots_[at(b)] = take(s) ? s : -1;
+    }
+    Index unwanted = 0;
+    for (Index b = 0; b < batch(); ++b) {
+      if (next_slots_[at(b)] >= 0) continue;
+      while (!take(unwanted)) ++unwanted;
+      copy(slot(from[at(b)]), unwanted);
+      next_slots_[at(b)] = unwanted;
+    }
+    slots_.swap(next_slots_);
+  }
+
+  /// Copies all tokens of a sequence into row-major k [1, length, num_kv_heads, head_dim] and
+  /// v [1, length, num_kv_heads, value_dim], converted to their type.
+  template <typename Key, typename Value>
+  void read(Index sequence, Key&& k, Value&& v) const {
+    check_sequence("read", sequence);
+    const auto keys = view(k);
+    const auto values = view(v);
+    check_tokens("read", keys.shape(), values.shape(), 1);
+    require(keys.tokens() == length(sequence), name_, "::read: sequence ", sequence, " holds ",
+            length(sequence), " tokens, the tensors ", keys.tokens());
+    read_tokens(sequence, 0, keys, values);
+  }
+  /// Copies the tokens from `first` on, as many as the tensors hold.
+  template <typename Key, typename Value>
+  void read(Index sequence, Index first, Key&& k, Value&& v) const {
+    check_sequence("read", sequence);
+    const auto keys = view(k);
+    const auto values = view(v);
+    check_tokens("read", keys.shape(), values.shape(), 1);
+    require(first >= 0 && first <= length(sequence) - keys.tokens(), name_, "::read: tokens [",
+            first, ", ", first + keys.tokens(), ") are outside of [0, ", length(sequence),
+            ") (sequence ", sequence, ")");
+    read_tokens(sequence, first, keys, values);
+  }
+
+ protected:
+  static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+  StripCache(const char* name, Index batch, const HeadsT& heads)
+      : name_(name), heads_(heads), strips_(heads.head_dim(), heads.value_dim()) {
+    require(batch > 0, name, ": batch must be positive, is ", batch);
+    require(heads_.num_kv_heads() > 0 && heads_.head_dim() > 0 && heads_.value_dim() > 0, name,
+            ": heads are not set: num_kv_heads ", heads_.num_kv_heads(), ", head_dim ",
+            heads_.head_dim(), ", value_dim ", heads_.value_dim());
+    lengths_.resize(at(batch), 0);
+    slots_.resize(at(batch));
+    for (Index b = 0; b < batch; ++b) slots_[at(b)] = b;
+    next_slots_ = slots_;
+    wanted_.resize(at(batch), 0);
+  }
+  StripCache(StripCache&&) noexcept = default;
+  StripCache& operator=(StripCache&&) noexcept = default;
+  ~StripCache() = default;
+
+  const char* name() const { return name_; }
+  const StripLayout<Storage>& strips() const { return strips_; }
+  Index slot(Index sequence) const { return slots_[at(sequence)]; }
+  Index length_of(Index slot) const { return lengths_[at(slot)]; }
+  void set_length(Index slot, Index length) { lengths_[at(slot)] = length; }
+
+  /// Lengths and places of another cache of the same batch, for clone().
+  void copy_sequences(const StripCache& other) noexcept {
+    std::copy(other.lengths_.begin(), other.lengths_.end(), lengths_.begin());
+    std::copy(other.slots_.begin(), other.slots_.end(), slots_.begin());
+  }
+
+  void check_sequence(const char* who, Index sequence) const {
+    require(sequence >= 0 && sequence < batch(), name_, "::", who, ": sequence ", sequence,
+            " is outside of a batch of ", batch());
+  }
+  /// Throws std::length_error unless `count` more tokens stay within `capacity`.
+  void check_capacity(const char* who, Index sequence, Index count, Index capacity) const {
+    const Index length = length_of(slot(sequence));
+    if (count > capacity - length) {
+      throw std::length_error(message(name_, "::", who, ": ", count, " tokens on top of ", length,
+                                      " exceed the capacity of ", capacity, " (sequence ", sequence,
+                                      ")"));
+    }
+  }
+
+  /// Zeroes the tokens [to, length) of a slot that share a block with tokens before `to`.
+  void zero_behind(Index slot, Index to) {
+    const Index length = length_of(slot), begin = to % block_keys;
+    if (begin == 0 || to >= length) return;
+    const Index end = std::min(block_keys, length - to + begin);
+    for (Index h = 0; h < num_kv_heads(); ++h) {
+      zero_tokens(strips_, writable_block(slot, h, to / block_keys), begin, end);
+    }
+  }
+
+ private:
+  Cache& cache() { return static_cast<Cache&>(*this); }
+  const Cache& cache() const { return static_cast<const Cache&>(*this); }
+  Storage* writable_block(Index slot, Index kv_head, Index i) {
+    return const_cast<Storage*>(cache().block(slot, kv_head, i));
+  }
+
+  void check_tokens(const char* who, const TensorShape& k, const TensorShape& v,
+                    Index batch) const {
+    const TensorShape keys{batch, k.tokens, num_kv_heads(), head_dim()};
+    const TensorShape values{batch, k.tokens, num_kv_heads(), value_dim()};
+    require(k == keys, name_, "::", who, ": keys are ", k, ", expected ", keys);
+    require(v == values, name_, "::", who, ": values are ", v, ", expected ", values);
+  }
+  void check_counts(const char* who, std::span<const Index> counts, Index most) const {
+    require(std::ssize(counts) == batch(), name_, "::", who, ": ", std::ssize(counts),
+            " counts for a batch of ", batch());
+    for (const Index n : counts) {
+      require(n >= 0 && n <= most, name_, "::", who, ": a count of ", n, " is outside of [0, ",
+              most, "]");
+    }
+  }
+  void check_truncation(Index sequence, Index to) const {
+    require(to >= 0 && to <= length(sequence), name_, "::truncate: length ", to,
+            " is outside of [0, ", length(sequence), "] (sequence ", sequence, ")");
+  }
+
+  void copy(Index from, Index to) {
+    cache().copy_slot(from, to);
+    set_length(to, length_of(from));
+  }
+
+  template <typename Keys, typename Values>
+  void write(Index slot, const Keys& keys, const Values& values, Index from, Index count) {
+    if (count == 0) return;
+    cache().begin_write(slot, count);
+    const Index length = length_of(slot);
+    for (Index h = 0; h < num_kv_heads(); ++h) {
+      for (Index t = 0; t < count;) {  // block by block
+        const Index begin = (length + t) % block_keys;
+        const Index tokens = std::min(count - t, block_keys - begin);
+        Storage* block = writable_block(slot, h, (length + t) / block_keys);
+        if (Cache::reuses_blocks && begin == 0) zero_tokens(strips_, block, 0, block_keys);
+        put_tokens(strips_, block, begin, tokens, keys.row(from, t, h), keys.strides().token,
+                   values.row(from, t, h), values.strides().token);
+        t += tokens;
+      }
+    }
+    set_length(slot, length + count);
+  }
+
+  template <typename Keys, typename Values>
+  void read_tokens(Index sequence, Index first, const Keys& keys, const Values& values) const {
+    using K = typename Keys::Value;
+    using V = typename Values::Value;
+    cache().check_held("read", sequence, first, first + keys.tokens());
+    for (Index h = 0; h < num_kv_heads(); ++h) {
+      for (Index i = 0; i < keys.tokens(); ++i) {
+        const Index t = first + i;
+        const Storage* block = cache().block(slot(sequence), h, t / block_keys);
+        get_token(strips_, block, t % block_keys, keys.row(0, i, h), static_cast<K*>(nullptr));
+        get_token(strips_, block, t % block_keys, static_cast<V*>(nullptr), values.row(0, i, h));
+      }
+    }
+  }
+
+  const char* name_;
+  HeadsT heads_;
+  StripLayout<Storage> strips_;
+  std::vector<Index> lengths_;     // [slots]
+  std::vector<Index> slots_;       // [batch]
+  std::vector<Index> next_slots_;  // [batch], reorder() at work
+  std::vector<char> wanted_;       // [slots], the same
+};
+
+}  // namespace detail
+}  // namespace gqa
