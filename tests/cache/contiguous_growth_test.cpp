@@ -6,7 +6,7 @@
 
 #include "cache_memory.hpp"
 #include "support/errors.hpp"
-#include "support/random.hpp"
+#include "tokens.hpp"
 
 namespace gqa::test {
 namespace {
@@ -20,31 +20,9 @@ KvCache<float> make_cache(Index batch, Index capacity, Index max_capacity = 0) {
                          .max_capacity = max_capacity});
 }
 
-/// `count` tokens of which every element is `number`.
-void append(KvCache<float>& cache, Index sequence, Index count, double number) {
-  TestTensor<float> k({1, count, num_kv_heads, head_dim}), v({1, count, num_kv_heads, value_dim});
-  k.fill(number);
-  v.fill(-number);
-  cache.append(sequence, k.view(), v.view());
-}
-
-/// The numbers of a sequence's tokens; -1000 where a token's elements differ.
-std::vector<float> numbers(const KvCache<float>& cache, Index sequence) {
-  const Index length = cache.length(sequence);
-  TestTensor<float> k({1, length, num_kv_heads, head_dim});
-  TestTensor<float> v({1, length, num_kv_heads, value_dim});
-  cache.read(sequence, k.view(), v.view());
-  std::vector<float> result;
-  for (Index t = 0; t < length; ++t) {
-    const float number = k.row(0, t, 0)[0];
-    bool same = true;
-    for (Index h = 0; h < num_kv_heads; ++h) {
-      for (Index c = 0; c < head_dim; ++c) same &= k.row(0, t, h)[c] == number;
-      for (Index c = 0; c < value_dim; ++c) same &= v.row(0, t, h)[c] == -number;
-    }
-    result.push_back(same ? number : -1000.0f);
-  }
-  return result;
+/// `count` tokens of the same number.
+void append(KvCache<float>& cache, Index sequence, Index count, float number) {
+  append_numbers(cache, sequence, std::vector<float>(static_cast<std::size_t>(count), number));
 }
 
 /// Four sequences of different lengths and contents.
@@ -62,15 +40,17 @@ TEST(ContiguousReorder, GivesEachSequenceWhatItsIndexNames) {
            {0, 1, 2, 3}, {3, 2, 1, 0}, {1, 2, 3, 0}, {1, 1, 1, 1}, {2, 2, 0, 0}, {3, 1, 3, 3}}) {
     KvCache<float> cache = four_sequences();
     std::vector<std::vector<float>> before;
-    for (Index b = 0; b < 4; ++b) before.push_back(numbers(cache, b));
+    for (Index b = 0; b < 4; ++b) before.push_back(read_numbers(cache, b));
     cache.reorder(from);
     for (std::size_t b = 0; b < 4; ++b) {
-      EXPECT_EQ(numbers(cache, static_cast<Index>(b)), before[static_cast<std::size_t>(from[b])]);
+      EXPECT_EQ(read_numbers(cache, static_cast<Index>(b)),
+                before[static_cast<std::size_t>(from[b])]);
     }
     // Copies go ways of their own.
     append(cache, 0, 1, 9);
     for (std::size_t b = 1; b < 4; ++b) {
-      EXPECT_EQ(numbers(cache, static_cast<Index>(b)), before[static_cast<std::size_t>(from[b])]);
+      EXPECT_EQ(read_numbers(cache, static_cast<Index>(b)),
+                before[static_cast<std::size_t>(from[b])]);
     }
   }
 }
@@ -100,11 +80,11 @@ TEST(ContiguousReorder, RefusesIndicesThatDoNotFit) {
 TEST(ContiguousFork, CopiesASequenceOverAnother) {
   KvCache<float> cache = four_sequences();
   cache.fork(0, 1);  // a shorter one over a longer one
-  EXPECT_EQ(numbers(cache, 1), std::vector<float>(10, 1));
+  EXPECT_EQ(read_numbers(cache, 1), std::vector<float>(10, 1));
   cache.fork(3, 0);
   cache.fork(3, 3);
-  EXPECT_EQ(numbers(cache, 0), std::vector<float>(65, 4));
-  EXPECT_EQ(numbers(cache, 3), std::vector<float>(65, 4));
+  EXPECT_EQ(read_numbers(cache, 0), std::vector<float>(65, 4));
+  EXPECT_EQ(read_numbers(cache, 3), std::vector<float>(65, 4));
   cache.truncate(0);
   EXPECT_TRUE(CacheMemory(cache) == CacheMemory(make_cache(4, 200)));
   EXPECT_EQ(error_of([&] { cache.fork(0, 4); }),
@@ -115,10 +95,10 @@ TEST(ContiguousClone, IsEqualAndIndependent) {
   KvCache<float> cache = four_sequences();
   cache.reorder(std::vector<Index>{2, 0, 1, 1});
   KvCache<float> copy = cache.clone();
-  for (Index b = 0; b < 4; ++b) EXPECT_EQ(numbers(copy, b), numbers(cache, b));
+  for (Index b = 0; b < 4; ++b) EXPECT_EQ(read_numbers(copy, b), read_numbers(cache, b));
   copy.clear(0);
   append(copy, 1, 3, 7);
-  EXPECT_EQ(numbers(cache, 0), std::vector<float>(64, 3));
+  EXPECT_EQ(read_numbers(cache, 0), std::vector<float>(64, 3));
   EXPECT_EQ(cache.length(1), 10);
   EXPECT_EQ(copy.length(1), 13);
 }
@@ -128,7 +108,7 @@ TEST(ContiguousGrowth, DoublesUpToTheLimitAndKeepsEverything) {
   EXPECT_EQ(cache.capacity(), 1000);
   EXPECT_EQ(cache.allocated(), 10);
   EXPECT_LT(cache.bytes() * 15, fixed.bytes());
-  const auto both = [&](Index sequence, Index count, double number) {
+  const auto both = [&](Index sequence, Index count, float number) {
     append(cache, sequence, count, number);
     append(fixed, sequence, count, number);
   };
@@ -155,7 +135,7 @@ TEST(ContiguousGrowth, FromNothing) {
   EXPECT_EQ(cache.bytes(), 0);
   append(cache, 0, 1, 1);
   EXPECT_EQ(cache.allocated(), 1);
-  EXPECT_EQ(numbers(cache, 0), std::vector<float>{1});
+  EXPECT_EQ(read_numbers(cache, 0), std::vector<float>{1});
 }
 
 TEST(ContiguousGrowth, ReserveGrowsBeforehand) {
@@ -189,10 +169,10 @@ TEST(ContiguousGrowth, WithoutMemoryChangesNothing) {
 
 TEST(ContiguousRead, GivesAnyStretchOfTokens) {
   KvCache<float> cache = make_cache(1, 100);
-  for (int t = 0; t < 70; ++t) append(cache, 0, 1, t);
+  append_numbers(cache, 0, counting(0, 70));
+  EXPECT_EQ(read_numbers(cache, 0, 60, 8), counting(60, 8));
+  EXPECT_EQ(read_numbers(cache, 0, 70, 0), std::vector<float>());
   TestTensor<float> k({1, 8, num_kv_heads, head_dim}), v({1, 8, num_kv_heads, value_dim});
-  cache.read(0, 60, k.view(), v.view());
-  for (Index t = 0; t < 8; ++t) EXPECT_EQ(k.row(0, t, 1)[2], static_cast<float>(60 + t));
   EXPECT_EQ(error_of([&] { cache.read(0, 63, k.view(), v.view()); }),
             "KvCache::read: tokens [63, 71) are outside of [0, 70) (sequence 0)");
   EXPECT_EQ(error_of([&] { cache.read(0, -1, k.view(), v.view()); }),

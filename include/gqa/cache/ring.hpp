@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// RingKvCache: sequences without an end in memory that doesn't grow, for layers with a sliding
+// window (Mistral, Gemma, gpt-oss), with the first tokens kept where they serve as attention sinks
+// (Xiao et al. 2023, arXiv 2309.17453). Keys stay in the blocks of 64 that they would be in anyway,
+// and a block is overwritten as a whole: what the kernels see has the bits of a KvCache under the
+// same mask.
+//
+//   blocks of 64 tokens   | first ones, kept | ring: block i is in place i mod ring |
+#pragma once
+
+#include "gqa/cache/strip_cache.hpp"
+#include "gqa/core/aligned_buffer.hpp"
+
+namespace gqa {
+
+/// Attend with the mask that the memory was made for: Causal{} & SlidingWindow::from_hf(window),
+/// and KeepFirst{keep_first}. Tokens that are gone are hidden from other masks, too.
+///
+/// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
+/// shapes, std::length_error for too many tokens at once and for rollbacks beyond what is held,
+/// std::bad_alloc. Several threads may read at once, and different sequences may be written at
+/// once; whatever concerns the whole batch needs the cache to itself.
+template <Scalar StorageT, typename HeadsT = Heads<>>
+class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, StorageT, HeadsT> {
+  using Base = detail::StripCache<RingKvCache, StorageT, HeadsT>;
+  friend Base;
+
+ public:
+  using typename Base::Storage;
+
+  struct Options {
+    Index batch = 1;   ///< sequences
+    Index window = 0;  ///< keys that a query sees, itself included (Hugging Face's sliding_window)
+    Index keep_first = 0;  ///< tokens at the start that are never forgotten
+    /// Tokens held besides these. So many may be appended at once and attended with at once (each
+    /// query of a prefill chunk needs the window before itself), and so many can be taken back at
+    /// any time.
+    Index spare = 512;
+    HeadsT heads = {};  ///< needed where HeadsT leaves numbers open
+  };
+
+  /// All memory is taken, and zeroed, here. Throws std::bad_alloc.
+  explicit RingKvCache(const Options& options)
+      : Base("RingKvCache", options.batch, options.heads), options_(options) {
+    require(options.window > 0, "RingKvCache: window must be positive, is ", options.window);
+    require(options.keep_first >= 0, "RingKvCache: keep_first must not be negative, is ",
+            options.keep_first);
+    require(options.spare > 0, "RingKvCache: spare must be positive, is ", options.spare);
+    kept_blocks_ = ceil_div(options.keep_first, block_keys);
+    // A stretch of `held` tokens that begins with the last token of a block touches this many.
+    ring_blocks_ = ceil_div(held() - 1, block_keys) + 1;
+    oldest_.resize(Base::at(options.batch), kept_blocks_);
+    buffer_ = AlignedBuffer(static_cast<std::size_t>(bytes()));
+    std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
+  }
+
+  const Options& options() const { return options_; }
+  /// A sequence may go on for ever.
+  Index capacity() const { return std::numeric_limits<Index>::max(); }
+  /// The last tokens of a sequence that are always there, besides the first keep_first ones.
+  Index held() const { return options_.window + options_.spare; }
+  /// Does the cache still have this token of a sequence?
+  bool holds(Index sequence, Index token) const {
+    return token >= 0 && token < this->length(sequence) &&
+           (token < kept_tokens() || token >= first_in_ring(this->slot(sequence)));
+  }
+  /// Would truncate(sequence, length - count) be exact? It is for up to options().spare tokens
+  /// below the largest length so far, and often for more.
+  bool can_rollback(Index sequence, Index count) const {
+    return count >= 0 && count <= this->length(sequence) &&
+           can_go_back(oldest_[Base::at(this->slot(sequence))], this->length(sequence) - count);
+  }
+  /// Would an append of `count` tokens to a sequence be taken back exactly by truncate()?
+  bool can_undo(Index sequence, Index count) const {
+    const Index slot = this->slot(sequence), length = this->length(sequence);
+    return can_go_back(oldest_after(slot, length + count), length);
+  }
+  /// Memory for keys and values, padding included.
+  Index bytes() const { return this->batch() * slot_bytes(); }
+
+  /// A copy of everything. Throws std::bad_alloc.
+  RingKvCache clone() const {
+    Options options = options_;
+    options.heads = this->heads();
+    RingKvCache copy(options);
+    std::copy_n(buffer_.data(), buffer_.bytes(), copy.buffer_.data());
+    copy.oldest_ = oldest_;
+    copy.copy_sequences(*this);
+    return copy;
+  }
+
+  /// See KvSource. Blocks that are gone are left out.
+  template <typename F>
+  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+    const Index slot = this->slot(b), last = ceil_div(end, block_keys);
+    const auto at = [&](Index i) {
+      return reinterpret_cast<const std::byte*>(block(slot, kv_head, i));
+    };
+    for (Index i = begin / block_keys; i < last;) {
+      if (i >= kept_blocks_) i = std::max(i, oldest_[Base::at(slot)]);
+      if (i >= last) return;
+      // Up to the end of the kept blocks or of the ring's memory.
+      const Index stretch = i < kept_blocks_ ? kept_blocks_ - i : ring_blocks_ - i % ring_blocks_;
+      const Index run_end = std::min(last, i + stretch);
+      fn(StripRun{.blocks = at(i),
+                  .first = i * block_keys,
+                  .count = std::min(end, run_end * block_keys) - i * block_keys,
+                  .next = block_after(slot, kv_head, run_end)});
+      i = run_end;
+    }
+  }
+
+ private:
+  static constexpr bool reuses_blocks = true;
+
+  Index kept_tokens() const { return kept_blocks_ * block_keys; }
+  Index first_in_ring(Index slot) const { return oldest_[Base::at(slot)] * block_keys; }
+  Index slot_blocks() const { return kept_blocks_ + ring_blocks_; }
+  Index slot_bytes() const {
+    return this->num_kv_heads() * slot_blocks() * this->strips().block_bytes();
+  }
+
+  const Storage* block(Index slot, Index kv_head, Index i) const {
+    const Index place = i < kept_blocks_ ? i : kept_blocks_ + i % ring_blocks_;
+    return reinterpret_cast<const Storage*>(
+        buffer_.data() + ((slot * this->num_kv_heads() + kv_head) * slot_blocks() + place) *
+                             this->strips().block_bytes());
+  }
+
+  /// What a head's stream goes on with at block i, for prefetching: that block or the oldest one
+  /// behind it, or else the next head.
+  const std::byte* block_after(Index slot, Index kv_head, Index i) const {
+    const Index oldest = oldest_[Base::at(slot)];
+    if (i * block_keys >= this->length_of(slot)) {
+      if (++kv_head == this->num_kv_heads()) return nullptr;
+      i = 0;
+    }
+    return reinterpret_cast<const std::byte*>(
+        block(slot, kv_head, i < kept_blocks_ ? i : std::max(i, oldest)));
+  }
+
+  /// The number of the oldest block in the ring once a slot has had `length` tokens.
+  Index oldest_after(Index slot, Index length) const {
+    return std::max(oldest_[Base::at(slot)], ceil_div(length, block_keys) - ring_blocks_);
+  }
+  /// Is everything there that a query at position `to` or the one before may see, if `oldest` is
+  /// the oldest block in the ring?
+  bool can_go_back(Index oldest, Index to) const {
+    return to <= kept_tokens() ||
+           oldest * block_keys <= std::max(kept_tokens(), to - options_.window);
+  }
+
+  template <typename Count>
+  void make_room(const char* who, Index begin, Index end, Count count) {
+    for (Index b = begin; b < end; ++b) {
+      if (count(b) > options_.spare) {
+        throw std::length_error(message("RingKvCache::", who, ": ", count(b),
+                                        " tokens at once exceed spare ", options_.spare,
+                                        " (sequence ", b, ")"));
+      }
+      this->check_capacity(who, b, count(b), capacity());
+    }
+  }
+  void begin_write(Index slot, Index count) {
+    oldest_[Base::at(slot)] = oldest_after(slot, this->length_of(slot) + count);
+  }
+  void check_held(const char* who, Index sequence, Index begin, Index end) const {
+    const Index ring = first_in_ring(this->slot(sequence));
+    if (begin < end && std::max(begin, kept_tokens()) < std::min(end, ring)) {
+      throw std::length_error(message("RingKvCache::", who, ": tokens [", kept_tokens(), ", ", ring,
+                                      ") of sequence ", sequence, " are gone"));
+    }
+  }
+
+  void drop(Index begin, Index end, Index to) {
+    for (Index b = begin; b < end; ++b) {
+      if (!can_go_back(oldest_[Base::at(this->slot(b))], to)) {
+        throw std::length_error(
+            message("RingKvCache::truncate: from ", this->length(b), " to ", to,
+                    " tokens is further than spare ", options_.spare, ": tokens [", kept_tokens(),
+                    ", ", first_in_ring(this->slot(b)), ") of sequence ", b, " are gone"));
+      }
+    }
+    for (Index b = begin; b < end; ++b) {
+      const Index slot = this->slot(b);
+      this->zero_behind(slot, to);
+      if (to <= kept_tokens()) oldest_[Base::at(slot)] = kept_blocks_;  // the ring is empty
+      this->set_length(slot, to);
+    }
+  }
+  void copy_slot(Index from, Index to) {
+    std::copy_n(buffer_.data() + from * slot_bytes(), slot_bytes(),
+                buffer_.data() + to * slot_bytes());
+    oldest_[Base::at(to)] = oldest_[Base::at(from)];
+  }
+
+  Options options_;
+  Index kept_blocks_ = 0;
+  Index ring_blocks_ = 0;
+  std::vector<Index> oldest_;  // [slots], the first block that is in the ring or will be
+  AlignedBuffer buffer_;       // [slots][num_kv_heads][kept blocks, ring]
+};
+
+static_assert(KvStore<RingKvCache<float>>);
+
+}  // namespace gqa
