@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// PageAllocator: one piece of memory, cut into pages that the sequences of all layers share (Kwon
+// et al. 2023, arXiv 2309.06180). A page is counted: a fork is one more reference to each page, and
+// whoever writes to a page that others refer to takes a copy first (paged.hpp). PageList is a
+// sequence's references. Taking pages has two phases: a PageClaim sets pages aside or throws, and
+// what follows can't fail.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "gqa/core/aligned_buffer.hpp"
+#include "gqa/core/heads.hpp"
+
+namespace gqa {
+
+/// How the pages of an allocator are used. pages = free + claimed + used.
+struct PageStatistics {
+  Index pages = 0;
+  Index free = 0;     ///< for the taking
+  Index claimed = 0;  ///< set aside by an operation that is under way
+  Index used = 0;     ///< with one reference or more
+  Index shared = 0;   ///< of those, with two or more
+};
+
+/// Pages of page_bytes bytes. All functions may be called from several threads at once.
+class PageAllocator {
+ public:
+  using Page = std::int32_t;  ///< a page's number
+
+  struct Options {
+    Index pages = 0;
+    Index page_bytes = 0;  ///< see PagedKvCache::page_bytes()
+  };
+
+  /// Takes the memory, without touching it. Throws std::bad_alloc.
+  explicit PageAllocator(const Options& options) : options_(options), unclaimed_(options.pages) {
+    require(options.pages >= 0 && options.pages <= std::numeric_limits<Page>::max(),
+            "PageAllocator: ", options.pages, " pages are outside of [0, ",
+            std::numeric_limits<Page>::max(), "]");
+    require(options.page_bytes > 0 && options.page_bytes % Index{alignment} == 0,
+            "PageAllocator: page_bytes must be a positive multiple of ", alignment, ", is ",
+            options.page_bytes);
+    free_.reserve(static_cast<std::size_t>(options.pages));
+    for (Index i = options.pages; i-- > 0;) free_.push_back(static_cast<Page>(i));
+    counts_ = std::vector<std::atomic<int>>(static_cast<std::size_t>(options.pages));
+    memory_ = AlignedBuffer(static_cast<std::size_t>(options.pages * options.page_bytes));
+  }
+  PageAllocator(const PageAllocator&) = delete;
+  PageAllocator& operator=(const PageAllocator&) = delete;
+
+  Index pages() const { return options_.pages; }
+  Index page_bytes() const { return options_.page_bytes; }
+  std::byte* data(Page page) const { return memory_.data() + page * options_.page_bytes; }
+
+  /// A snapshot; exact while nobody takes, shares or returns pages.
+  PageStatistics statistics() const {
+    PageStatistics s{.pages = options_.pages};
+    {
+      const std::lock_guard lock(mutex_);
+      s.free = unclaimed_;
+      s.claimed = std::ssize(free_) - unclaimed_;
+    }
+    for (const auto& count : counts_) {
+      const int n = count.load(std::memory_order_relaxed);
+      s.used += n > 0;
+      s.shared += n > 1;
+    }
+    return s;
+  }
+
+  /// Has anybody else a reference to this page, one's own aside? If not, what others did to the
+  /// page is visible to the caller.
+  bool is_shared(Page page) const {
+    return counts_[static_cast<std::size_t>(page)].load(std::memory_order_acquire) > 1;
+  }
+  /// One more reference to a page that the caller has one to.
+  void share(Page page) noexcept {
+    counts_[static_cast<std::size_t>(page)].fetch_add(1, std::memory_order_relaxed);
+  }
+  /// One reference less. Without any, the page is free.
+  void release(Page page) noexcept {
+    if (counts_[static_cast<std::size_t>(page)].fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+    const std::lock_guard lock(mutex_);
+    free_.push_back(page);  // within what the constructor reserved
+    ++unclaimed_;
+  }
+
+ private:
+  friend class PageClaim;
+
+  void claim(Index count) {
+    const std::lock_guard lock(mutex_);
+    if (count > unclaimed_) {
+      throw std::length_error(message("PageAllocator: ", count, " pages are needed, ", unclaimed_,
+                                      " of ", options_.pages, " are free"));
+    }
+    unclaimed_ -= count;
+  }
+  void unclaim(Index count) noexcept {
+    const std::lock_guard lock(mutex_);
+    unclaimed_ += count;
+  }
+  Page take_claimed() noexcept {
+    const std::lock_guard lock(mutex_);
+    const Page page = free_.back();
+    free_.pop_back();
+    counts_[static_cast<std::size_t>(page)].store(1, std::memory_order_relaxed);
+    return page;
+  }
+
+  Options options_;
+  AlignedBuffer memory_;
+  std::vector<std::atomic<int>> counts_;  // [pages], references
+  mutable std::mutex mutex_;              // guards what follows
+  std::vector<Page> free_;                // the last one is taken first
+  Index unclaimed_;                       // of the free ones
+};
+
+/// Pages set aside; those that are not taken go back when it ends.
+class PageClaim {
+ public:
+  /// Throws std::length_error if fewer than `count` pages are free.
+  PageClaim(PageAllocator& allocator, Index count) : allocator_(allocator), left_(count) {
+    if (count > 0) allocator.claim(count);
+  }
+  ~PageClaim() {
+    if (left_ > 0) allocator_.unclaim(left_);
+  }
+  PageClaim(const PageClaim&) = delete;
+  PageClaim& operator=(const PageClaim&) = delete;
+
+  /// A page with one reference, the caller's. Its contents are arbitrary.
+  PageAllocator::Page take() noexcept {
+    GQA_ASSERT(left_ > 0);
+    --left_;
+    return allocator_.take_claimed();
+  }
+
+ private:
+  PageAllocator& allocator_;
+  Index left_;
+};
+
+/// The pages of a sequence, in order. Owns one reference to each.
+class PageList {
+ public:
+  PageList() = default;
+  /// With room for `most` pages; nothing is allocated later on. Throws std::bad_alloc.
+  PageList(std::shared_ptr<PageAllocator> allocator, Index most)
+      : allocator_(std::move(allocator)) {
+    pages_.reserve(static_cast<std::size_t>(most));
+  }
+  PageList(PageList&& other) noexcept
+      : allocator_(std::move(other.allocator_)), pages_(std::exchange(other.pages_, {})) {}
+  PageList& operator=(PageList&& other) noexcept {
+    std::swap(allocator_, other.allocator_);
+    std::swap(pages_, other.pages_);
+    return *this;
+  }
+  ~PageList() { shrink(0); }
+
+  Index size() const { return std::ssize(pages_); }
+  PageAllocator::Page operator[](Index i) const { return pages_[static_cast<std::size_t>(i)]; }
+  const std::shared_ptr<PageAllocator>& allocator() const { return allocator_; }
+  std::byte* data(Index i) const { return allocator_->data((*this)[i]); }
+  bool is_shared(Index i) const { return allocator_->is_shared((*this)[i]); }
+
+  /// Appends a page whose reference the list takes over. There must be room.
+  void push(PageAllocator::Page page) noexcept {
+    GQA_ASSERT(pages_.size() < pages_.capacity());
+    pages_.push_back(page);
+  }
+  /// Puts `page`, whose reference the list takes over, in the place of page i.
+  void replace(Index i, PageAllocator::Page page) noexcept {
+    allocator_->release(std::exchange(pages_[static_cast<std::size_t>(i)], page));
+  }
+  /// Releases all pages but the first `count`.
+  void shrink(Index count) noexcept {
+    while (size() > count) {
+      allocator_->release(pages_.back());
+      pages_.pop_back();
+    }
+  }
+  /// Makes this list the first `count` pages of another one of the same allocator. There must be
+  /// room.
+  void share(const PageList& other, Index count) noexcept {
+    for (Index i = 0; i < count; ++i) allocator_->share(other[i]);
+    shrink(0);
+    for (Index i = 0; i < count; ++i) push(other[i]);
+  }
+
+ private:
+  std::shared_ptr<PageAllocator> allocator_;
+  std::vector<PageAllocator::Page> pages_;
+};
+
+}  // namespace gqa
