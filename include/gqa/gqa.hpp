@@ -2,7 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 //
 // gqa: grouped-query attention on Eigen tensors for CPUs. This page is the table of contents; begin
-// with kernel/reference.hpp, which says what attention is here, and kernel/attend.hpp, the front door.
+// with kernel/reference.hpp, which says what attention is here, and kernel/attend.hpp, the front
+// door.
 #pragma once
 
 // The vocabulary.
@@ -35,7 +36,11 @@
 #include "gqa/kernel/rows_kv.hpp"
 
 // Keys and values that stay.
-#include "gqa/cache/contiguous.hpp"
+#include "gqa/cache/contiguous.hpp"   // KvCache
+#include "gqa/cache/paged.hpp"        // PagedKvCache: forks, prefixes, many sequences
+#include "gqa/cache/ring.hpp"         // RingKvCache: sliding windows
+#include "gqa/cache/selection.hpp"    // select: some sequences of a cache as a batch
+#include "gqa/cache/transaction.hpp"  // AppendTransaction: a step of all layers, or none of it
 
 // What a model's author uses.
 #include "gqa/module/multi_head_attention.hpp"  // MultiHeadAttention

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// SelectedKv: some sequences of a cache, in any order, as a batch. An engine that batches
+// continuously keeps more sequences than it computes in one step: it selects those with work to do,
+// and attends or runs a layer's forward() with as many queries as there are.
+#pragma once
+
+#include "gqa/cache/strip_cache.hpp"
+
+namespace gqa {
+
+/// Sequence i of the selection is sequence indices[i] of the cache, which may be const. Owns
+/// nothing.
+template <typename Cache>
+requires KvSource<std::remove_const_t<Cache>>
+class SelectedKv {
+ public:
+  using Storage = typename Cache::Storage;
+  static constexpr KvLayout layout = Cache::layout;
+
+  /// Throws std::invalid_argument for an index outside of the cache's batch.
+  SelectedKv(Cache& cache, std::span<const Index> indices) : cache_(cache), indices_(indices) {
+    for (const Index b : indices) {
+      require(b >= 0 && b < cache.batch(), "SelectedKv: sequence ", b, " is outside of a batch of ",
+              cache.batch());
+    }
+  }
+
+  Index batch() const { return std::ssize(indices_); }
+  Index num_kv_heads() const { return cache_.num_kv_heads(); }
+  Index head_dim() const { return cache_.head_dim(); }
+  Index value_dim() const { return cache_.value_dim(); }
+  Index length(Index i) const { return cache_.length(index(i)); }
+  Index first_position(Index i) const { return gqa::first_position(cache_, index(i)); }
+  template <typename F>
+  void for_each_run(Index i, Index kv_head, Index begin, Index end, F&& fn) const {
+    cache_.for_each_run(index(i), kv_head, begin, end, std::forward<F>(fn));
+  }
+
+  /// Appends to the selected sequences, which must differ, as the cache's append(k, v, counts) does
+  /// to all of them: k [batch(), tokens, num_kv_heads, head_dim] …; for all of them, or for none.
+  template <typename Key, typename Value>
+  void append(const Key& k, const Value& v,
+              std::span<const Index> counts = {}) requires KvStore<Cache> {
+    const auto keys = view(k);
+    const auto values = view(v);
+    const TensorShape expected_keys{batch(), keys.tokens(), num_kv_heads(), head_dim()};
+    const TensorShape expected_values{batch(), keys.tokens(), num_kv_heads(), value_dim()};
+    require(keys.shape() == expected_keys, "SelectedKv::append: keys are ", keys.shape(),
+            ", expected ", expected_keys);
+    require(values.shape() == expected_values, "SelectedKv::append: values are ", values.shape(),
+            ", expected ", expected_values);
+    require(counts.empty() || std::ssize(counts) == batch(),
+            "SelectedKv::append: ", std::ssize(counts), " counts for a batch of ", batch());
+    for (const Index n : counts) {
+      require(n >= 0 && n <= keys.tokens(), "SelectedKv::append: a count of ", n,
+              " is outside of [0, ", keys.tokens(), "]");
+    }
+    for (Index i = 0; i < batch(); ++i) {
+      for (Index j = 0; j < i; ++j) {
+        require(index(i) != index(j), "SelectedKv::append: sequence ", index(i),
+                " is selected twice");
+      }
+    }
+    const auto count = [&](Index i) {
+      return counts.empty() ? keys.tokens() : counts[static_cast<std::size_t>(i)];
+    };
+    Index reserved = 0;
+    try {
+      for (; reserved < batch(); ++reserved) cache_.reserve(index(reserved), count(reserved));
+    } catch (...) {
+      // A sequence that keeps its length gives back what it has reserved.
+      while (reserved-- > 0) cache_.truncate(index(reserved), length(reserved));
+      throw;
+    }
+    for (Index i = 0; i < batch(); ++i) {
+      cache_.append(index(i), keys.sequence(i).tokens_slice(0, count(i)),
+                    values.sequence(i).tokens_slice(0, count(i)));
+    }
+  }
+  void truncate(Index i, Index length) requires KvStore<Cache> {
+    cache_.truncate(index(i), length);
+  }
+
+ private:
+  Index index(Index i) const { return indices_[static_cast<std::size_t>(i)]; }
+
+  Cache& cache_;
+  std::span<const Index> indices_;
+};
+
+/// The sequences `indices` of a cache, which must both stay.
+template <typename Cache>
+SelectedKv<Cache> select(Cache& cache, std::span<const Index> indices) {
+  return {cache, indices};
+}
+
+}  // namespace gqa
