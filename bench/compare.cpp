@@ -16,6 +16,7 @@
 #include <string>
 
 #include "support/contest.hpp"
+#include "support/machine.hpp"
 
 namespace gqa::bench {
 namespace {
@@ -57,14 +58,6 @@ struct Section {
     return nullptr;
   }
 };
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown processor";
-}
 
 std::string kind(Index num_heads, Index num_kv_heads) {
   return num_kv_heads == num_heads ? "MHA" : num_kv_heads == 1 ? "MQA" : "GQA";
@@ -194,7 +187,7 @@ bool run(const Settings& settings) {
   std::printf(
       "\ntime/token: median, appending included, caches cold   vs MHA: speed   GB/s: KV cache / "
       "time\n"
-      "GFLOP/s: of visible pairs   limit: bytes / bandwidth or flops / f32 peak   max diff: from "
+      "GFLOP/s: of visible pairs   limit: bytes / bandwidth or flops / peak   max diff: from "
       "the "
       "reference\n");
 

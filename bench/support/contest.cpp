@@ -127,7 +127,8 @@ Outcome run_contest(const Step& step, const ContestOptions& options, Progress& p
     contestants.back()->forget_timings();
   }
   CacheFlush flush;
-  Limits limits(clock);
+  const LargeMemory memory;
+  Limits limits(clock, best_products<Storage>(), memory.bytes());
   const double start = now();
   for (Index round = 0;; ++round) {
     const bool enough = options.repetitions > 0
@@ -140,7 +141,8 @@ Outcome run_contest(const Step& step, const ContestOptions& options, Progress& p
       contestant->measure(flush, executor);
     }
   }
-  Outcome outcome{.lines = {}, .bandwidth = limits.bandwidth(), .flops = limits.flops()};
+  const Limit limit = limits.median();
+  Outcome outcome{.lines = {}, .bandwidth = limit.bandwidth, .flops = limit.flops};
   for (const auto& contestant : contestants) outcome.lines.push_back(contestant->line());
   return outcome;
 }

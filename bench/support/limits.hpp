@@ -1,92 +1,115 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// What the machine can do at the moment: reading memory and multiplying, measured beside what is
-// judged by them. A step that reads `bytes` and computes `flops` cannot take less than
-// max(bytes / bandwidth, flops / peak).
+// What a step of attention can't beat: reading `bytes` and computing `flops` takes at least
+// max(bytes / bandwidth, flops / peak), both measured beside the step, since the machines that one
+// measures on are shared and change within minutes.
 #pragma once
 
 #include <algorithm>
-#include <gqa/gqa.hpp>
-#include <vector>
+#include <fstream>
+#include <gqa/core/aligned_buffer.hpp>
+#include <gqa/core/heads.hpp>
+#include <gqa/core/scalar.hpp>
+#include <optional>
+#include <string>
 
-#include "support/measure.hpp"
+#include "support/speeds.hpp"
 
 namespace gqa::bench {
 
-class Limits {
+/// The instructions that S = Q Kᵀ and O += P V are made of at best, for keys and values kept as
+/// some type.
+struct Products {
+  Arithmetic keys = Arithmetic::f32_fma;
+  Arithmetic values = Arithmetic::f32_fma;
+};
+template <typename Storage>
+Products best_products() {
+  const auto if_there = [](Arithmetic wanted) {
+    return compute_probes(wanted).empty() ? Arithmetic::f32_fma : wanted;
+  };
+  if constexpr (std::same_as<Storage, bfloat16>) {
+    return {if_there(Arithmetic::bf16_dot), if_there(Arithmetic::bf16_dot)};
+  } else {
+    return {};
+  }
+}
+
+/// Bytes of the level of cache that the first core has (2) or shares (3), as Linux tells it
+/// (sysconf counts caches that a virtual machine doesn't get); else 1 MiB and 32 MiB.
+inline Index cache_bytes(int level) {
+  for (int i = 0; i < 8; ++i) {
+    const std::string folder = message("/sys/devices/system/cpu/cpu0/cache/index", i, "/");
+    std::ifstream level_file(folder + "level"), size_file(folder + "size");
+    int found = 0;
+    Index size = 0;
+    char unit = 'K';
+    if (!(level_file >> found) || !(size_file >> size)) break;
+    size_file >> unit;
+    if (found == level) return unit == 'M' ? size << 20 : size << 10;
+  }
+  return Index{1} << (level == 2 ? 20 : 25);
+}
+
+/// 128 MiB of huge pages, more where the caches are large.
+class LargeMemory {
  public:
-  explicit Limits(Clock clock) : reading_(clock), multiplying_(clock) {
-    std::fill_n(memory(), chunks * chunk_floats, 1.0f);
-  }
-
-  template <typename ExecutorT>
-  void measure(ExecutorT& executor) {
-    // A volatile result can't be optimised away with the work.
-    reading_.measure([&] {
-      executor.run(chunks, [&](Index chunk, Index) noexcept {
-        [[maybe_unused]] const volatile float result = read(memory() + chunk * chunk_floats);
-      });
-    });
-    multiplying_.measure([&] {
-      executor.run(executor.concurrency() * 4, [&](Index task, Index) noexcept {
-        [[maybe_unused]] const volatile float result = multiply(static_cast<float>(task));
-      });
-    });
-    threads_ = executor.concurrency();
-  }
-
-  /// Bytes per second, from memory.
-  double bandwidth() const {
-    return static_cast<double>(chunks * chunk_floats) * 4 / reading_.median();
-  }
-  /// Multiplications and additions per second.
-  double flops() const {
-    return static_cast<double>(threads_ * 4 * fma_rounds * chains * Pack::size) * 2 /
-           multiplying_.median();
-  }
+  LargeMemory() { std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{1}); }
+  std::span<const std::byte> bytes() const { return {buffer_.data(), buffer_.bytes()}; }
 
  private:
-  using Pack = simd::Pack<float>;
-  static constexpr int chains = 12;  // enough to hide the latency of FMA
-  static constexpr Index fma_rounds = 25000;
-  static constexpr Index chunk_floats = Index{1} << 20;
-  static constexpr Index chunks = 32;  // 128 MiB in all
+  AlignedBuffer buffer_{static_cast<std::size_t>(std::max(Index{128} << 20, 4 * cache_bytes(3)))};
+};
 
-  float* memory() const { return reinterpret_cast<float*>(memory_.data()); }
+/// The machine's speeds at one moment.
+struct Limit {
+  double bandwidth = 0;  ///< bytes per second
+  double flops = 0;      ///< per second, over both products
 
-  static float read(const float* p) {
-    Pack sum[8];
-    for (Pack& s : sum) s = Pack::zero();
-    for (Index i = 0; i < chunk_floats; i += 8 * Pack::size) {
-      GQA_UNROLL
-      for (int j = 0; j < 8; ++j) {
-        sum[j] = sum[j] + Pack::load(p + i + j * Pack::size);
-      }
-    }
-    return total(sum);
+  double seconds(double bytes, double operations) const {
+    return std::max(bytes / bandwidth, operations / flops);
   }
-  static float multiply(float start) {
-    Pack sum[chains];
-    for (Pack& s : sum) s = Pack::broadcast(start += 1);  // equal chains would be merged
-    const Pack a = Pack::broadcast(0.999f), b = Pack::broadcast(1e-3f);
-    for (Index i = 0; i < fma_rounds; ++i) {
-      GQA_UNROLL
-      for (int j = 0; j < chains; ++j) sum[j] = fma(sum[j], a, b);
-    }
-    return total(sum);
-  }
-  template <std::size_t N>
-  static float total(const Pack (&packs)[N]) {
-    float sum = 0;
-    for (const Pack& p : packs) sum += reduce_add(p);
-    return sum;
+};
+
+/// The limit of what reads `memory`, on the threads of one executor.
+class Limits {
+ public:
+  /// Memory larger than the caches is also judged by `large`, a LargeMemory's speed, so that a
+  /// cache that is badly laid out (in small pages, say) doesn't set its own standard.
+  Limits(Clock clock, Products products, std::span<const std::byte> memory,
+         ReadSpeed* large = nullptr)
+      : clock_(clock),
+        keys_(products.keys),
+        read_(memory),
+        large_(std::ssize(memory) > 2 * cache_bytes(3) ? large : nullptr) {
+    if (products.values != products.keys) values_.emplace(products.values);
   }
 
-  AlignedBuffer memory_{static_cast<std::size_t>(chunks * chunk_floats) * sizeof(float)};
-  Timings reading_;
-  Timings multiplying_;
-  Index threads_ = 1;
+  /// The speeds now. The first call finds the best probes.
+  template <typename ExecutorT>
+  Limit measure(ExecutorT& executor) {
+    Limit limit;
+    limit.bandwidth = read_.measure(executor, clock_);
+    if (large_) limit.bandwidth = std::max(limit.bandwidth, large_->measure(executor, clock_));
+    const double keys = keys_.measure(executor, clock_);
+    const double values = values_ ? values_->measure(executor, clock_) : keys;
+    limit.flops = 2 / (1 / keys + 1 / values);  // half of the operations are each product's
+    bandwidths_.push_back(limit.bandwidth);
+    flops_.push_back(limit.flops);
+    return limit;
+  }
+  /// The median of all measurements.
+  Limit median() const { return {bench::median(bandwidths_), bench::median(flops_)}; }
+
+ private:
+  Clock clock_;
+  ComputeSpeed keys_;
+  std::optional<ComputeSpeed> values_;
+  ReadSpeed read_;
+  ReadSpeed* large_;
+  std::vector<double> bandwidths_;
+  std::vector<double> flops_;
 };
 
 }  // namespace gqa::bench

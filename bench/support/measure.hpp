@@ -24,6 +24,13 @@ inline double now(Clock clock = Clock::wall) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
+/// The middle one, the upper of two; of at least one number.
+inline double median(std::vector<double> numbers) {
+  const auto middle = numbers.begin() + static_cast<std::ptrdiff_t>(numbers.size() / 2);
+  std::nth_element(numbers.begin(), middle, numbers.end());
+  return *middle;
+}
+
 /// Seconds of each round.
 class Timings {
  public:
@@ -37,12 +44,7 @@ class Timings {
   }
   void forget() { seconds_.clear(); }
   std::size_t rounds() const { return seconds_.size(); }
-  double median() const {
-    std::vector<double> sorted = seconds_;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    return *middle;
-  }
+  double median() const { return bench::median(seconds_); }
   /// The range that holds the middle half of the rounds, over the median: how quiet the machine
   /// was.
   double spread() const {

@@ -29,6 +29,7 @@ inline std::string seconds_text(double seconds) {
   return text("%.*f %s", x < 10 ? 2 : x < 100 ? 1 : 0, x, micro ? "us" : milli ? "ms" : "s");
 }
 inline std::string bytes_text(double bytes) {
+  if (bytes < 1024) return text("%.0f B", bytes);
   if (bytes < 1024.0 * 1024) return text("%.0f KiB", bytes / 1024);
   if (bytes < 1024.0 * 1024 * 1024) return text("%.1f MiB", bytes / (1024.0 * 1024));
   return text("%.2f GiB", bytes / (1024.0 * 1024 * 1024));

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The gqa authors
 #
-# cmake -DPROGRAM=attention_bench -DJSON=file -P attention_bench_works.cmake: runs a few small cases and
-# looks for their counters, and for errors, which is how wrong results are reported.
+# cmake -DPROGRAM=attention_bench -DJSON=file -P attention_bench_works.cmake: runs a few small cases for
+# two rounds each and looks for their counters, and for errors, which is how wrong results are reported.
 
-set(filter "heads:32/kv_heads:8/.*(kv_len:512|q_len:128)/batch:1/threads:[12]$")
+set(filter "models/llama3_8b/.*(kv_len:512|q_len:128)/|kv_len:1024/threads:1_over_2")
 execute_process(
-  COMMAND "${PROGRAM}" "--benchmark_filter=${filter}" --benchmark_min_time=0.001
+  COMMAND "${PROGRAM}" "--benchmark_filter=${filter}" --rounds=2 --table
           "--benchmark_out=${JSON}" --benchmark_out_format=json
   OUTPUT_VARIABLE output ERROR_VARIABLE error RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
@@ -14,24 +14,44 @@ if(NOT status EQUAL 0)
 endif()
 file(READ "${JSON}" json)
 string(JSON count LENGTH "${json}" benchmarks)
-if(NOT count EQUAL 12)  # 3 types, decode and prefill, 1 and 2 threads
-  message(FATAL_ERROR "${count} benchmarks match ${filter}, not 12")
+if(NOT count EQUAL 13)  # 3 types, decode and prefill, 1 and 2 threads; the ratio of threads
+  message(FATAL_ERROR "${count} benchmarks match ${filter}, not 13")
 endif()
-foreach(i RANGE 11)
+foreach(i RANGE 12)
   string(JSON name GET "${json}" benchmarks ${i} name)
   string(JSON wrong ERROR_VARIABLE none GET "${json}" benchmarks ${i} error_message)
   if(none STREQUAL "NOTFOUND")
     message(FATAL_ERROR "${name}: ${wrong}")
   endif()
-  foreach(counter IN ITEMS kv_bytes bytes_per_second flops)
+  set(counters roofline kv_bytes bytes_per_second flops limit_bandwidth limit_flops)
+  if(name MATCHES "^ratio/")
+    list(APPEND counters time_ratio roofline_ratio)
+  endif()
+  foreach(counter IN LISTS counters)
     string(JSON value GET "${json}" benchmarks ${i} ${counter})
     if(NOT value GREATER 0)
       message(FATAL_ERROR "${name}: ${counter} is ${value}")
     endif()
   endforeach()
 endforeach()
-string(JSON first GET "${json}" benchmarks 0 name)
-set(expected "decode/f32/heads:32/kv_heads:8/head_dim:128/kv_len:512/batch:1/threads:1")
-if(NOT first STREQUAL expected)
-  message(FATAL_ERROR "the first benchmark is called ${first}, not ${expected}")
+string(JSON first GET "${json}" benchmarks 1 name)
+set(expected "models/llama3_8b/decode/f32/heads:32/kv_heads:8/head_dim:128/kv_len:512/batch:1/threads:1")
+string(FIND "${first}" "${expected}/" found)
+if(NOT found EQUAL 0)
+  message(FATAL_ERROR "the second benchmark is called ${first}, not ${expected}")
+endif()
+if(NOT output MATCHES "speed-up +[0-9.]+ +1.75 +1.90 +(aim|yes|NO) ")
+  message(FATAL_ERROR "the table of goals has no speed-up of two threads:\n${output}")
+endif()
+
+# --serve answers a case with seconds and anything else with an error.
+file(WRITE "${JSON}.requests" "decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:100/batch:1/threads:1
+decode/f32/heads:4/kv_heads:3/head_dim:64/kv_len:100/batch:1/threads:1
+decode/f32
+")
+execute_process(COMMAND "${PROGRAM}" --serve INPUT_FILE "${JSON}.requests"
+  OUTPUT_VARIABLE output RESULT_VARIABLE status)
+if(NOT status EQUAL 0 OR NOT output MATCHES
+   "^[0-9.e-]+\nerror: [^\n]*num_kv_heads 3[^\n]*\nerror: no case is called 'decode/f32'\n$")
+  message(FATAL_ERROR "--serve ended with ${status} and answered\n${output}")
 endif()

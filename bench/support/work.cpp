@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+#include "support/work.hpp"
+
+#include <cstdio>
+#include <stdexcept>
+#include <string_view>
+
+namespace gqa::bench {
+namespace {
+
+/// What the works of any keys and values have in common.
+class WorkOverQueries : public Work {
+ public:
+  explicit WorkOverQueries(const Case& c)
+      : q_(c.batch, c.q_len, c.model.num_heads, c.model.head_dim), out_(q_.dimensions()) {
+    flops = static_cast<double>(c.batch) *
+            causal_flops(c.model.num_heads, c.model.head_dim, c.q_len, c.kv_len);
+    Random(2).fill(q_);
+  }
+  Agreement agreement() const override { return expected_->agreement(out_); }
+
+ protected:
+  template <typename Source>
+  void attend_over(const Source& source, const EigenPool& executor) {
+    gqa::attend(q_, source, out_, Causal{}, {.workspace = &workspace_}, executor);
+  }
+  template <typename Source>
+  void find_reference(const Source& source) {
+    expected_.emplace(q_, source);
+  }
+
+ private:
+  Tensor q_;  // [batch, q_len, num_heads, head_dim]
+  Tensor out_;
+  Workspace workspace_;
+  std::optional<SampledReference> expected_;
+};
+
+template <typename Storage>
+class CacheWork final : public WorkOverQueries {
+ public:
+  explicit CacheWork(const Case& c)
+      : WorkOverQueries(c),
+        cache_({.batch = c.batch,
+                .capacity = c.kv_len,
+                .heads = {c.model.num_heads, c.model.num_kv_heads, c.model.head_dim}}) {
+    Random random(1);
+    append_random(random, c.batch, c.kv_len, c.model.num_kv_heads, c.model.head_dim,
+                  [this](const Tensor& k, const Tensor& v) { cache_.append(k, v); });
+    find_reference(cache_);
+    products = best_products<Storage>();
+    kv_bytes = static_cast<double>(c.kv_len * c.batch * cache_.bytes_per_token());
+  }
+  void attend(const EigenPool& executor) override { attend_over(cache_, executor); }
+  std::span<const std::byte> memory() const override {
+    // The cache is one buffer, which begins with the first sequence's first head.
+    const std::byte* begin = nullptr;
+    cache_.for_each_run(0, 0, 0, 1, [&](const StripRun& run) { begin = run.blocks; });
+    return {begin, static_cast<std::size_t>(cache_.bytes())};
+  }
+
+ private:
+  KvCache<Storage> cache_;
+};
+
+class RowsWork final : public WorkOverQueries {
+ public:
+  explicit RowsWork(const Case& c)
+      : WorkOverQueries(c),
+        k_(c.batch, c.kv_len, c.model.num_kv_heads, c.model.head_dim),
+        v_(k_.dimensions()),
+        source_(view(k_), view(v_)) {
+    Random random(1);
+    random.fill(k_);
+    random.fill(v_);
+    find_reference(source_);
+    kv_bytes = static_cast<double>(k_.size() + v_.size()) * sizeof(float);
+  }
+  void attend(const EigenPool& executor) override { attend_over(source_, executor); }
+  /// The keys only: two pieces of memory could not be read as one stream.
+  std::span<const std::byte> memory() const override {
+    return {reinterpret_cast<const std::byte*>(k_.data()),
+            static_cast<std::size_t>(k_.size()) * sizeof(float)};
+  }
+
+ private:
+  Tensor k_;  // [batch, kv_len, num_kv_heads, head_dim]
+  Tensor v_;
+  RowsKv<float> source_;
+};
+
+std::unique_ptr<Work> make_work(const Case& c) {
+  if (c.rows && c.dtype == "f32") return std::make_unique<RowsWork>(c);
+  if (!c.rows && c.dtype == "f32") return std::make_unique<CacheWork<float>>(c);
+  if (!c.rows && c.dtype == "bf16") return std::make_unique<CacheWork<bfloat16>>(c);
+  if (!c.rows && c.dtype == "f16") return std::make_unique<CacheWork<half>>(c);
+  // A storage type to come needs a line here, and its instructions in best_products().
+  throw std::invalid_argument(name_of(c) + ": no such keys and values in this program");
+}
+
+}  // namespace
+
+std::string name_of(const Case& c) {
+  return message(c.decodes() ? "decode" : "prefill", c.rows ? "_rows/" : "/", c.dtype,
+                 "/heads:", c.model.num_heads, "/kv_heads:", c.model.num_kv_heads,
+                 "/head_dim:", c.model.head_dim, c.decodes() ? "/kv_len:" : "/q_len:", c.kv_len,
+                 "/batch:", c.batch, "/threads:", c.threads);
+}
+
+std::optional<Case> case_of(const std::string& name) {
+  char phase[16], dtype[16];
+  Case c;
+  const int fields = std::sscanf(name.c_str(),
+                                 "%15[a-z_]/%15[a-z0-9]/heads:%td/kv_heads:%td/head_dim:%td/"
+                                 "%*[a-z_]:%td/batch:%td/threads:%td",
+                                 phase, dtype, &c.model.num_heads, &c.model.num_kv_heads,
+                                 &c.model.head_dim, &c.kv_len, &c.batch, &c.threads);
+  if (fields != 8) return std::nullopt;
+  const std::string_view kind = phase;
+  c.dtype = dtype;
+  c.q_len = kind.starts_with("decode") ? 1 : c.kv_len;
+  c.rows = kind.ends_with("_rows");
+  // Whatever was overlooked makes another name.
+  if (name_of(c) != name) return std::nullopt;
+  return c;
+}
+
+Work& Works::operator()(const Case& c) {
+  Case key = c;
+  key.threads = 1;  // tensors don't depend on it
+  const std::string name = name_of(key);
+  const auto found = std::find_if(entries_.begin(), entries_.end(),
+                                  [&](const Entry& entry) { return entry.name == name; });
+  if (found != entries_.end()) {
+    entries_.splice(entries_.begin(), entries_, found);
+  } else {
+    entries_.push_front({name, make_work(key)});
+  }
+  double bytes = 0;
+  Index place = 0;
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++place) {
+    bytes += entry->work->kv_bytes;
+    const bool keep = place < 2 || bytes < 3.0 * (1 << 30);
+    entry = keep ? std::next(entry) : entries_.erase(entry);
+  }
+  return *entries_.front().work;
+}
+
+}  // namespace gqa::bench

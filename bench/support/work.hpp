@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// What attention_bench times: a call of attend() over a filled cache, or over a user's own tensors.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "support/check.hpp"
+#include "support/data.hpp"
+#include "support/limits.hpp"
+
+namespace gqa::bench {
+
+struct Case {
+  std::string dtype = "f32";  ///< of keys and values: f32, bf16, f16
+  ModelShape model;
+  Index kv_len = 0;
+  Index q_len = 0;  ///< 1: decode; kv_len: prefill
+  Index batch = 1;
+  Index threads = 1;
+  bool rows = false;  ///< keys and values are a user's row-major tensors, not a cache
+
+  bool decodes() const { return q_len == 1; }
+};
+
+/// decode/f32/heads:32/kv_heads:8/head_dim:128/kv_len:4096/batch:1/threads:1; of rows,
+/// decode_rows/…
+std::string name_of(const Case& c);
+/// The case of a name; nothing for other text.
+std::optional<Case> case_of(const std::string& name);
+
+/// Queries, keys and values in memory, and attend() over them.
+class Work {
+ public:
+  virtual ~Work() = default;
+  virtual void attend(const EigenPool& executor) = 0;
+  /// How far what attend() wrote is from the reference.
+  virtual Agreement agreement() const = 0;
+  /// The keys and values, or a good part of them.
+  virtual std::span<const std::byte> memory() const = 0;
+
+  Products products;    ///< what the case's dtype can be multiplied with on this machine
+  double kv_bytes = 0;  ///< that a call reads
+  double flops = 0;     ///< that a call computes: of the pairs that Causal shows
+};
+
+/// The works of the last cases, made when they are first asked for: cases with the same tensors
+/// share them. What was used longest ago goes when they exceed 3 GiB; the last two stay.
+class Works {
+ public:
+  Work& operator()(const Case& c);
+
+ private:
+  struct Entry {
+    std::string name;
+    std::unique_ptr<Work> work;
+  };
+  std::list<Entry> entries_;  // the last used first
+};
+
+}  // namespace gqa::bench
