@@ -172,7 +172,7 @@ def main():
     parser.add_argument("--bench", default=HERE.parent.parent / "build/release/bench/attention_bench",
                         help="the program attention_bench")
     parser.add_argument("--threads", default="1,2", help="numbers of threads, each a run of all cases")
-    parser.add_argument("--dtypes", default="f32,bf16")
+    parser.add_argument("--dtypes", default="f32,bf16,int8")
     parser.add_argument("--filter", default="", help="only cases that this regular expression finds")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", default="peers.json")

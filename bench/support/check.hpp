@@ -76,6 +76,33 @@ class SampledReference {
   }
   Index token(Index i) const { return tokens_[static_cast<std::size_t>(i)]; }
 
+  template <typename Storage>
+  static test::RowScale row_scale(double head_dim) {
+    if constexpr (is_quantized<Storage>) {
+      return {.head_dim = head_dim};
+    } else {
+      return test::RowScale::of<float, Storage>(head_dim);
+    }
+  }
+
+  /// What rounding a query and its weights to 8 bits may change in the result, relative to the
+  /// largest value: half a step of the query in each of its products with a key, and half of 1/255
+  /// of the largest weight in each weight. The errors of many keys walk randomly, as those of sums
+  /// do, so that the bound that tests/kernel/int8_test.cpp proves would be far too wide here;
+  /// times 4.
+  static double quantization_error(const float* q, const float* keys, Index seen, Index dim) {
+    const Eigen::Map<const Eigen::VectorXf> query(q, dim);
+    const Eigen::Map<const Eigen::MatrixXf> k(keys, dim, seen);  // a column is a key
+    const double scale = 1 / std::sqrt(static_cast<double>(dim));
+    const Eigen::ArrayXd scores = (k.transpose() * query).cast<double>().array() * scale;
+    const Eigen::ArrayXd weights = (scores - scores.maxCoeff()).exp();
+    const double longest_k = std::sqrt(double{k.colwise().squaredNorm().maxCoeff()});
+    const double score = double{int8_scale(q, dim)} / 2 * longest_k * scale;
+    const double weight = 0.5 / 255;
+    return 4 * (score * weights.matrix().norm() + weight * std::sqrt(static_cast<double>(seen))) /
+           weights.sum();
+  }
+
   /// The tests' tolerances: keys and values are as the source stores them on both sides.
   template <KvSource Source>
   void find_tolerances(const Tensor& q, const Source& source, const std::vector<Index>& positions) {
@@ -99,13 +126,16 @@ class SampledReference {
                 double{Vector(v.data() + seen * value_dim, value_dim).cwiseAbs().maxCoeff()});
           }
           for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-            test::RowScale row =
-                test::RowScale::of<float, typename Source::Storage>(static_cast<double>(dim));
+            test::RowScale row = row_scale<typename Source::Storage>(static_cast<double>(dim));
             row.kv_len = static_cast<double>(seen);
             row.max_score = double{Vector(&q(b, i, h, 0), dim).norm()} * longest_k /
                             std::sqrt(static_cast<double>(dim));
             row.max_value = largest_v;
             tolerances_(b, i, h) = row.out_tolerance<float, float>(0);
+            if constexpr (is_quantized<typename Source::Storage>) {
+              tolerances_(b, i, h) +=
+                  largest_v * quantization_error(&q(b, i, h, 0), k.data(), seen, dim);
+            }
           }
         }
       }

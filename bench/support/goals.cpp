@@ -37,7 +37,7 @@ class List {
 
 void add_decode(List& list) {
   const Goal mha{Figure::roofline, 0.85, 0.95}, gqa{Figure::roofline, 0.78, 0.92};
-  const Goal bf16{Figure::roofline, 0.65, 0.88};
+  const Goal bf16{Figure::roofline, 0.65, 0.88}, int8{Figure::roofline, 0.50, 0.80};
   for (const Index kv_len : {512, 4096, 32768}) {
     list.add(decode("f32", shape(32), kv_len), kv_len > 512 ? std::optional(mha) : std::nullopt);
     list.add(decode("f32", shape(8), kv_len), gqa);
@@ -45,6 +45,9 @@ void add_decode(List& list) {
     list.add(decode("bf16", shape(32), kv_len));
     list.add(decode("bf16", shape(8), kv_len), kv_len > 512 ? std::optional(bf16) : std::nullopt);
     list.add(decode("bf16", shape(1), kv_len));
+    list.add(decode("int8", shape(32), kv_len));
+    list.add(decode("int8", shape(8), kv_len), kv_len > 512 ? std::optional(int8) : std::nullopt);
+    list.add(decode("int8", shape(1), kv_len));
   }
 }
 
@@ -55,9 +58,13 @@ void add_ratios(List& list) {
   list.compare("decode/f32/kv_len:32768/kv_heads:1_over_32", decode("f32", shape(1), 32768), mha,
                {Figure::time_ratio, 0.16, 0.12});
   for (const Index kv_heads : {32, 8}) {
-    list.compare(message("decode/kv_heads:", kv_heads, "/kv_len:32768/bf16_over_f32"),
-                 decode("bf16", shape(kv_heads), 32768), decode("f32", shape(kv_heads), 32768),
-                 {Figure::time_ratio, 0.58, 0.52});
+    const auto over_f32 = [&](const char* dtype, Goal goal) {
+      list.compare(message("decode/kv_heads:", kv_heads, "/kv_len:32768/", dtype, "_over_f32"),
+                   decode(dtype, shape(kv_heads), 32768), decode("f32", shape(kv_heads), 32768),
+                   goal);
+    };
+    over_f32("bf16", {Figure::time_ratio, 0.58, 0.52});
+    over_f32("int8", {Figure::time_ratio, 0.38, 0.28});
   }
   for (const Index kv_len : {4096, 32768}) {
     const Case cache = decode("f32", shape(8), kv_len);
@@ -97,7 +104,7 @@ void add_prefill(List& list) {
 
 /// The attention layers of models, without goals; left out unless a filter asks for them.
 void add_models(List& list) {
-  for (const char* dtype : {"f32", "bf16", "f16"}) {
+  for (const char* dtype : {"f32", "bf16", "f16", "int8"}) {
     for (const ModelShape& model : models) {
       for (const Index threads : {1, 2}) {
         const auto add = [&](Case c) {

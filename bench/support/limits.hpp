@@ -31,6 +31,8 @@ Products best_products() {
   };
   if constexpr (std::same_as<Storage, bfloat16>) {
     return {if_there(Arithmetic::bf16_dot), if_there(Arithmetic::bf16_dot)};
+  } else if constexpr (std::same_as<Storage, Int8>) {
+    return {if_there(Arithmetic::u8_dot), if_there(Arithmetic::u8_dot)};
   } else {
     return {};
   }
