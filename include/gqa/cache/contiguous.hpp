@@ -18,7 +18,7 @@ namespace gqa {
 /// shapes, std::length_error for tokens beyond the capacity, std::bad_alloc. Several threads may
 /// read at once. Different sequences may be written at once, as long as the memory doesn't grow;
 /// whatever concerns the whole batch needs the cache to itself.
-template <Scalar StorageT, typename HeadsT = Heads<>>
+template <StorageType StorageT, typename HeadsT = Heads<>>
 class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, HeadsT> {
   using Base = detail::StripCache<KvCache, StorageT, HeadsT>;
   friend Base;

@@ -22,7 +22,7 @@ namespace gqa {
 /// may be written at once, whatever pages they share; a sequence that is written must not be read
 /// or forked meanwhile; what concerns the whole batch needs the cache to itself. Allocators need no
 /// care.
-template <Scalar StorageT, typename HeadsT = Heads<>>
+template <StorageType StorageT, typename HeadsT = Heads<>>
 class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, StorageT, HeadsT> {
   using Base = detail::StripCache<PagedKvCache, StorageT, HeadsT>;
   friend Base;

@@ -22,7 +22,7 @@ namespace gqa {
 /// shapes, std::length_error for too many tokens at once and for rollbacks beyond what is held,
 /// std::bad_alloc. Several threads may read at once, and different sequences may be written at
 /// once; whatever concerns the whole batch needs the cache to itself.
-template <Scalar StorageT, typename HeadsT = Heads<>>
+template <StorageType StorageT, typename HeadsT = Heads<>>
 class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, StorageT, HeadsT> {
   using Base = detail::StripCache<RingKvCache, StorageT, HeadsT>;
   friend Base;

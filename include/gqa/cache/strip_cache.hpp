@@ -23,8 +23,9 @@ namespace gqa {
 /// for what the operations mean.
 template <typename C>
 concept KvStore = KvSource<C> &&
-    requires(C& cache, const C& seen, Index i, TensorView<const typename C::Storage> rows,
-             TensorView<typename C::Storage> to, std::span<const Index> numbers) {
+    requires(C& cache, const C& seen, Index i,
+             TensorView<const AccumulatorOf<typename C::Storage>> rows,
+             TensorView<AccumulatorOf<typename C::Storage>> to, std::span<const Index> numbers) {
   cache.append(rows, rows, numbers);
   cache.append(i, rows, rows);
   cache.reserve(numbers);
@@ -56,7 +57,7 @@ namespace detail {
 /// - copy_slot(from, to): makes slot `to` equal to slot `from`, length aside;
 /// - check_held(who, sequence, begin, end): throws unless it still has these tokens;
 /// - reuses_blocks: whether a block may hold old tokens when its first one is written.
-template <typename Cache, Scalar StorageT, typename HeadsT>
+template <typename Cache, StorageType StorageT, typename HeadsT>
 class StripCache {
  public:
   using Storage = StorageT;
@@ -73,9 +74,7 @@ class StripCache {
     return length_of(slot(sequence));
   }
   /// What one token of one sequence costs, padding excluded.
-  Index bytes_per_token() const {
-    return num_kv_heads() * (head_dim() + value_dim()) * Index{sizeof(Storage)};
-  }
+  Index bytes_per_token() const { return num_kv_heads() * strips_.token_bytes(); }
 
   /// Appends tokens to every sequence: k [batch, tokens, num_kv_heads, head_dim] and
   /// v [batch, tokens, num_kv_heads, value_dim], of any Scalar type, rounded to Storage. `counts`,
