@@ -8,6 +8,7 @@
 #include "gqa/layout/pack.hpp"
 
 namespace gqa::detail {
+inline namespace GQA_ISA {
 
 template <KvSource Source>
 class PackedKv {
@@ -67,4 +68,5 @@ class PackedKv {
   std::byte* memory_ = nullptr;
 };
 
+}  // namespace GQA_ISA
 }  // namespace gqa::detail

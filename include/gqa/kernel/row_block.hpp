@@ -11,9 +11,7 @@
 // what is hidden adds exact zeros, so a row's bits don't depend on its company.
 #pragma once
 
-#include "gqa/kernel/call.hpp"
-#include "gqa/kernel/tile.hpp"
-#include "gqa/layout/pack.hpp"
+#include "gqa/kernel/query_rows.hpp"
 #include "gqa/ops/softmax_state.hpp"
 
 namespace gqa {
@@ -22,13 +20,6 @@ namespace gqa {
 /// KiB for head_dim 128, stay in L2 beside a block of keys and values, 64 KiB.
 inline constexpr Index max_block_rows = 96;
 
-/// One query row: which token and head it is.
-struct QueryRow {
-  Index q_index = 0;
-  Index head = 0;
-  Index q_pos = 0;
-};
-
 inline namespace GQA_ISA {
 
 template <typename Storage, typename Rules>
@@ -36,31 +27,24 @@ class RowBlock {
  public:
   using T = AccumulatorOf<Storage>;
   using Pack = simd::Pack<T>;
-  using Query = QueryFactor<Storage>;
   using Weight = WeightFactor<Storage>;
   static constexpr bool quantized = is_quantized<Storage>;
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
   struct Scratch {
-    Query* q;               // [tile][padded head_dim / p][rows of the tile][p]
-    T* q_scale;             // [rows], of quantised queries
-    T* q_offset;            // [rows]: what the keys' bias adds to a score
+    typename QueryRows<Storage>::Scratch queries;
     T* scores;              // [rows][64]: S
     Weight* weights;        // [rows][64]: P, in the place of S where the types allow
     T* weight_scale;        // [rows], of quantised weights
     T* sums;                // [rows][lanes of a pack]
-    QueryRow* row;          // [rows]
     Storage* clean_values;  // one block, see add_values_row_by_row()
 
     Scratch(Carver& carver, Index rows, const StripLayout<Storage>& layout)
-        : q(carver.take<Query>(rows * layout.padded_head_dim())),
-          q_scale(carver.take<T>(quantized ? rows : 0)),
-          q_offset(carver.take<T>(quantized ? rows : 0)),
+        : queries(carver, rows, layout),
           scores(carver.take<T>(rows * block_keys)),
           weights(take_weights(carver, rows)),
           weight_scale(carver.take<T>(quantized ? rows : 0)),
           sums(carver.take<T>(rows * Pack::size)),
-          row(carver.take<QueryRow>(rows)),
           clean_values(carver.take<Storage>(layout.block_elements())) {}
 
    private:
@@ -73,9 +57,8 @@ class RowBlock {
     }
   };
 
-  /// Rows [row_begin, row_begin + rows) of sequence `batch` that read `kv_head`; row r is token
-  /// r / group and head r % group of the group. `states` and `out` [rows][padded value_dim] receive
-  /// the result of reset() and step().
+  /// Rows as QueryRows takes them. `states` and `out` [rows][padded value_dim] of reset() receive
+  /// the result of step().
   template <typename Call>
   RowBlock(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
            Index batch, Index kv_head, Index row_begin, Index rows)
@@ -86,35 +69,28 @@ class RowBlock {
         scratch_(scratch),
         batch_(batch),
         kv_head_(kv_head),
-        rows_(rows),
-        tiles_(rows),
+        queries_(call, layout, scratch.queries, batch, kv_head, row_begin, rows),
+        tiles_(queries_.tiles()),
         scale_(static_cast<T>(call.rules.scale(call.shape.head_dim) * (has_scores ? 1.0 : log2e))) {
-    for (Index r = 0; r < rows; ++r) {
-      const Index q_index = (row_begin + r) / group_;
-      scratch.row[r] = {.q_index = q_index,
-                        .head = kv_head * group_ + (row_begin + r) % group_,
-                        .q_pos = call.q_pos(batch, q_index)};
-    }
-    pack_queries(call.q);
   }
 
-  Index rows() const { return rows_; }
+  Index rows() const { return queries_.size(); }
   Index batch() const { return batch_; }
   Index kv_head() const { return kv_head_; }
-  const QueryRow& row(Index r) const { return scratch_.row[r]; }
+  const QueryRow& row(Index r) const { return queries_[r]; }
 
   /// Starts a new range of keys, whose result goes to `states` and `out`.
   void reset(SoftmaxState<T>* states, T* out) {
     states_ = states;
     out_ = out;
-    std::fill_n(states, rows_, SoftmaxState<T>{});
-    std::fill_n(out, rows_ * layout_.padded_value_dim(), T(0));
-    std::fill_n(scratch_.sums, rows_ * Pack::size, T(0));
+    std::fill_n(states, rows(), SoftmaxState<T>{});
+    std::fill_n(out, rows() * layout_.padded_value_dim(), T(0));
+    std::fill_n(scratch_.sums, rows() * Pack::size, T(0));
   }
 
   /// Does no row see any key of [k_begin, k_end)?
   bool skips(Index k_begin, Index k_end) const {
-    return coverage_of(0, rows_, k_begin, k_end) == Coverage::skip;
+    return coverage_of(0, rows(), k_begin, k_end) == Coverage::skip;
   }
 
   /// One block of keys and values: `keys` of them, from index `first` on. `later` is a block that
@@ -130,7 +106,7 @@ class RowBlock {
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
     for_each_strip(seen, [&](Index tile, int begin, int end) {
-      multiply_keys(tiles_.height(tile), layout_, queries(tile), block, begin, end,
+      multiply_keys(tiles_.height(tile), layout_, queries_.packed(tile), block, begin, end,
                     scores(tiles_.begin(tile)), tile == 0 ? ahead : 0);
     });
 
@@ -160,7 +136,7 @@ class RowBlock {
 
   /// Completes the states: adds up the lanes of the sums.
   void finish() {
-    for (Index r = 0; r < rows_; ++r) states_[r].sum = reduce_add(Pack::load(sums(r)));
+    for (Index r = 0; r < rows(); ++r) states_[r].sum = reduce_add(Pack::load(sums(r)));
   }
 
  private:
@@ -181,45 +157,11 @@ class RowBlock {
     }
   };
 
-  Query* queries(Index tile) const {
-    return scratch_.q + tiles_.begin(tile) * layout_.padded_head_dim();
-  }
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
   Weight* weights(Index r) const { return scratch_.weights + r * block_keys; }
   T* weight_scale(Index r) const { return quantized ? scratch_.weight_scale + r : nullptr; }
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
-
-  template <typename Given>
-  void pack_queries(const TensorView<const Given>& q_view) const {
-    constexpr Index p = packing<Storage>;
-    constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
-    const Index dim = layout_.head_dim();
-    const auto given = [&](Index r) { return q_view.row(batch_, row(r).q_index, row(r).head); };
-    for (Index tile = 0; tile < tiles_.count(); ++tile) {
-      const Index height = tiles_.height(tile);
-      Query* panel = queries(tile);
-      std::fill_n(panel, height * layout_.padded_head_dim(), Query(0));
-      for (Index i = 0; i < height; ++i) {
-        const Index r = tiles_.begin(tile) + i;
-        const Given* q = given(r);
-        if (r + ahead < rows_) prefetch_row(given(r + ahead), dim);
-        const auto put = [&](Index c, Query x) { panel[(c / p * height + i) * p + c % p] = x; };
-        if constexpr (quantized) {
-          Index sum = 0;
-          scratch_.q_scale[r] = int8_scale(q, dim);
-          quantize(q, dim, scratch_.q_scale[r], [&](Index c, std::int8_t x) {
-            put(c, static_cast<Query>(x));
-            sum += x;
-          });
-          scratch_.q_offset[r] =
-              static_cast<T>(-sum * simd::Dot<Storage, Product::scores>::key_bias);
-        } else {
-          for (Index c = 0; c < dim; ++c) put(c, convert<Query>(q[c]));
-        }
-      }
-    }
-  }
 
   /// What rows [begin, end) see of keys [k_begin, k_end).
   Coverage coverage_of(Index begin, Index end, Index k_begin, Index k_end) const {
@@ -249,7 +191,7 @@ class RowBlock {
 
   /// What each tile sees of a block; false if nothing.
   bool look(Index first, Index keys, Seen* seen) const {
-    const Coverage block = coverage_of(0, rows_, first, first + keys);
+    const Coverage block = coverage_of(0, rows(), first, first + keys);
     if (block == Coverage::skip) return false;
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       const auto coverage = [&](Index begin, Index end) {
@@ -308,8 +250,8 @@ class RowBlock {
     const Pack s = Pack::load(scores(r) + i);
     if constexpr (quantized) {
       const Pack key_scales = Pack::load(layout_.key_scales(block) + i);
-      return (s + Pack::broadcast(scratch_.q_offset[r])) *
-             (Pack::broadcast(scale_ * scratch_.q_scale[r]) * key_scales);
+      return (s + Pack::broadcast(queries_.offset(r))) *
+             (Pack::broadcast(scale_ * queries_.scale(r)) * key_scales);
     } else {
       return s * Pack::broadcast(scale_);
     }
@@ -430,26 +372,11 @@ class RowBlock {
     for (int s = 0; s < 2; ++s) {
       for (Index tile = 0; tile < tiles_.count(); ++tile) {
         if (seen[tile].strip[s] != Coverage::partial) continue;
-        if (!finite_values(block, s * strip_width)) return true;
+        if (!finite_values(layout_, block, s * strip_width)) return true;
         break;
       }
     }
     return false;
-  }
-
-  /// Are all values of keys [begin, begin + 32) finite?
-  bool finite_values(const Storage* block, Index begin) const {
-    Pack sum = Pack::zero();  // of x · 0, which is NaN for infinities, too
-    for (Index c = 0; c < layout_.padded_value_dim(); c += strip_width) {
-      const Index elements = strip_width * layout_.value_strip_width(c / strip_width);
-      const Storage* v = block + layout_.value_offset(begin, c);
-      for (Index i = 0; i < elements; i += Pack::size * packing<Storage>) {
-        Pack x[packing<Storage>];
-        simd::widen(v + i, x);
-        for (const Pack& lanes : x) sum = fma(lanes, Pack::zero(), sum);
-      }
-    }
-    return reduce_add(sum) == T(0);
   }
 
   /// O += P V for the rows of partial tiles with what a row doesn't see taken as zero: the same
@@ -479,7 +406,7 @@ class RowBlock {
   Scratch scratch_;
   Index batch_;
   Index kv_head_;
-  Index rows_;
+  QueryRows<Storage> queries_;
   RowTiles tiles_;
   T scale_;
   SoftmaxState<T>* states_ = nullptr;

@@ -209,5 +209,22 @@ void multiply_values(Index rows, const StripLayout<Storage>& layout,
   });
 }
 
+/// Are all values of a block's keys [begin, begin + 32) finite? Not for quantised storage.
+template <typename Storage>
+bool finite_values(const StripLayout<Storage>& layout, const Storage* block, Index begin) {
+  using Pack = simd::Pack<AccumulatorOf<Storage>>;
+  Pack sum = Pack::zero();  // of x · 0, which is NaN for infinities, too
+  for (Index c = 0; c < layout.padded_value_dim(); c += strip_width) {
+    const Index elements = strip_width * layout.value_strip_width(c / strip_width);
+    const Storage* v = block + layout.value_offset(begin, c);
+    for (Index i = 0; i < elements; i += Pack::size * packing<Storage>) {
+      Pack x[packing<Storage>];
+      simd::widen(v + i, x);
+      for (const Pack& lanes : x) sum = fma(lanes, Pack::zero(), sum);
+    }
+  }
+  return reduce_add(sum) == 0;
+}
+
 }  // namespace GQA_ISA
 }  // namespace gqa

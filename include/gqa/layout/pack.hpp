@@ -105,12 +105,73 @@ void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin
   }
 }
 
+inline namespace GQA_ISA {
+
+/// Can keys be transposed as they are, a word of 32 bits being a lane's elements?
+template <typename Storage>
+inline constexpr bool has_key_words = (packing<Storage> * sizeof(Storage) == sizeof(float));
+
+/// put_token() for as many tokens as a pack of floats has lanes, `t` a multiple of that: their keys
+/// are transposed in registers.
+template <typename Storage>
+requires has_key_words<Storage>
+void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Index t,
+                        const Storage* keys, Index key_stride, const Storage* values,
+                        Index value_stride) {
+  using Pack = simd::Pack<float>;
+  constexpr Index p = packing<Storage>, size = Pack::size;
+  Storage* k = block + layout.key_offset(t, 0);
+  Index c = 0;
+  for (; c + size * p <= layout.head_dim(); c += size * p) {
+    Pack rows[size];
+    GQA_UNROLL
+    for (int i = 0; i < static_cast<int>(size); ++i) {
+      rows[i] = Pack::load(reinterpret_cast<const float*>(keys + i * key_stride + c));
+    }
+    transpose(rows);
+    GQA_UNROLL
+    for (int i = 0; i < static_cast<int>(size); ++i) {
+      rows[i].store(reinterpret_cast<float*>(k + (c / p + i) * strip_width * p));
+    }
+  }
+  for (; c < layout.head_dim(); ++c) {
+    for (Index i = 0; i < size; ++i) {
+      k[(c / p * strip_width + i) * p + c % p] = keys[i * key_stride + c];
+    }
+  }
+  for (Index i = 0; i < size; i += p) {  // p tokens' values lie side by side
+    for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
+      Storage* v = block + layout.value_offset(t + i, begin);
+      const Storage* from = values + i * value_stride + begin;
+      const Index width = std::min(strip_width, layout.value_dim() - begin);
+      for (Index lane = 0; lane < width; ++lane) {
+        GQA_UNROLL
+        for (Index e = 0; e < p; ++e) v[lane * p + e] = from[e * value_stride + lane];
+      }
+    }
+  }
+}
+
 /// Packs a stretch of rows that lies within one block: token i of the run becomes the block's token
 /// run.first % 64 + i.
 template <typename Storage>
 void pack_run(const StripLayout<Storage>& layout, const RowRun<Storage>& run, Storage* block) {
-  put_tokens(layout, block, run.first % block_keys, run.count, run.keys, run.key_stride, run.values,
-             run.value_stride);
+  const Index t = run.first % block_keys;
+  Index done = 0;
+  if constexpr (has_key_words<Storage>) {
+    constexpr Index size = simd::Pack<float>::size;
+    for (; t % size == 0 && run.count - done >= size; done += size) {
+      const Storage* keys = run.keys + done * run.key_stride;
+      const Storage* values = run.values + done * run.value_stride;
+      for (Index next = size; next < 2 * size && done + next < run.count; ++next) {
+        prefetch_row(keys + next * run.key_stride, layout.head_dim());
+        prefetch_row(values + next * run.value_stride, layout.value_dim());
+      }
+      put_pack_of_tokens(layout, block, t + done, keys, run.key_stride, values, run.value_stride);
+    }
+  }
+  put_tokens(layout, block, t + done, run.count - done, run.keys + done * run.key_stride,
+             run.key_stride, run.values + done * run.value_stride, run.value_stride);
 }
 
 /// Packs keys [begin, end) of a source of rows into the block at `block`; begin is a multiple of 64
@@ -119,11 +180,15 @@ template <KvSource Source>
 void pack_block(const Source& source, Index batch, Index kv_head, Index begin, Index end,
                 const StripLayout<typename Source::Storage>& layout,
                 typename Source::Storage* block) {
-  zero_tokens(layout, block, 0, block_keys);
+  const bool filled = end - begin == block_keys && layout.padded_head_dim() == layout.head_dim() &&
+                      layout.padded_value_dim() == layout.value_dim();
+  if (!filled) zero_tokens(layout, block, 0, block_keys);
   source.for_each_run(batch, kv_head, begin, end, [&](const RowRun<typename Source::Storage>& run) {
     pack_run(layout, run, block);
   });
 }
+
+}  // namespace GQA_ISA
 
 /// Copies keys [0, length) of one KV head into rows of T, [length][head_dim] and
 /// [length][value_dim], from a source of either layout. `present[i]` says whether the source still

@@ -97,6 +97,27 @@ struct Pack<double> {
   }
 };
 
+GQA_INLINE void transpose(Pack<float> (&rows)[8]) {
+  __m256 a[8], b[8];
+  GQA_UNROLL
+  for (int i = 0; i < 8; i += 2) {  // pairs of rows
+    a[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    a[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  GQA_UNROLL
+  for (int i = 0; i < 8; i += 4) {  // fours of rows: one column of each 128 bits
+    b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+    b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+  }
+  GQA_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    rows[i].v = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+    rows[i + 4].v = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+  }
+}
+
 GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack<float>::load(p); }
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);

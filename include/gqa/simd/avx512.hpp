@@ -104,6 +104,38 @@ struct Pack<double> {
   static GQA_INLINE __m256d high(Pack a) { return _mm512_maskz_extractf64x4_pd(0xf, a.v, 1); }
 };
 
+GQA_INLINE void transpose(Pack<float> (&rows)[16]) {
+  __m512 a[16], b[16];
+  GQA_UNROLL
+  for (int i = 0; i < 16; i += 2) {  // pairs of rows: columns 0 1 (and 2 3) of each 128 bits
+    a[i] = _mm512_maskz_unpacklo_ps(0xffff, rows[i].v, rows[i + 1].v);
+    a[i + 1] = _mm512_maskz_unpackhi_ps(0xffff, rows[i].v, rows[i + 1].v);
+  }
+  GQA_UNROLL
+  for (int i = 0; i < 16; i += 4) {  // fours of rows: one column of each 128 bits
+    const auto join = [](__m512 low, __m512 high, auto half) {
+      const __m512d x = _mm512_castps_pd(low), y = _mm512_castps_pd(high);
+      return _mm512_castpd_ps(half == 0 ? _mm512_maskz_unpacklo_pd(0xff, x, y)
+                                        : _mm512_maskz_unpackhi_pd(0xff, x, y));
+    };
+    b[i] = join(a[i], a[i + 2], 0);
+    b[i + 1] = join(a[i], a[i + 2], 1);
+    b[i + 2] = join(a[i + 1], a[i + 3], 0);
+    b[i + 3] = join(a[i + 1], a[i + 3], 1);
+  }
+  GQA_UNROLL
+  for (int i = 0; i < 4; ++i) {  // 128 bits at a time: rows 0 4 8 12 of b hold columns i, i + 4, …
+    const __m512 low_even = _mm512_maskz_shuffle_f32x4(0xffff, b[i], b[i + 4], 0x88);
+    const __m512 low_odd = _mm512_maskz_shuffle_f32x4(0xffff, b[i], b[i + 4], 0xdd);
+    const __m512 high_even = _mm512_maskz_shuffle_f32x4(0xffff, b[i + 8], b[i + 12], 0x88);
+    const __m512 high_odd = _mm512_maskz_shuffle_f32x4(0xffff, b[i + 8], b[i + 12], 0xdd);
+    rows[i].v = _mm512_maskz_shuffle_f32x4(0xffff, low_even, high_even, 0x88);
+    rows[i + 4].v = _mm512_maskz_shuffle_f32x4(0xffff, low_odd, high_odd, 0x88);
+    rows[i + 8].v = _mm512_maskz_shuffle_f32x4(0xffff, low_even, high_even, 0xdd);
+    rows[i + 12].v = _mm512_maskz_shuffle_f32x4(0xffff, low_odd, high_odd, 0xdd);
+  }
+}
+
 GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack<float>::load(p); }
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
@@ -165,9 +197,11 @@ struct Dot<bfloat16, product> {
 template <>
 struct Dot<Int8, Product::scores> {
   using Factor = std::int8_t;
+  /// 16 integers; of __m512i, gcc 12 copies the sums of a tile and spills them.
   struct Sum {
-    __m512i v;
-    static GQA_INLINE Sum zero() { return {_mm512_setzero_si512()}; }
+    typedef int Words __attribute__((vector_size(64)));
+    Words v;
+    static GQA_INLINE Sum zero() { return {Words{}}; }
   };
   struct Lanes {
     __m512i keys;  // + 128, so unsigned
@@ -178,10 +212,10 @@ struct Dot<Int8, Product::scores> {
     return {_mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128))};
   }
   static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
-    return {_mm512_dpbusd_epi32(sum.v, lanes.keys, broadcast_word(queries))};
+    return {(Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, lanes.keys, broadcast_word(queries))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) {
-    return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)};
+    return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
   }
 };
 template <>
@@ -194,10 +228,10 @@ struct Dot<Int8, Product::outputs> {
 
   static GQA_INLINE Lanes load(const Int8* p) { return {_mm512_loadu_si512(p)}; }
   static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
-    return {_mm512_dpbusd_epi32(sum.v, broadcast_word(weights), lanes.values)};
+    return {(Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights), lanes.values)};
   }
   static GQA_INLINE Pack<float> result(Sum sum) {
-    return {_mm512_maskz_cvtepi32_ps(0xffff, sum.v)};
+    return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
   }
   static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
     const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);

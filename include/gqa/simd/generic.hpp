@@ -107,6 +107,21 @@ struct Pack {
   }
 };
 
+/// Plain loads and stores: compilers make shuffles of them where they can.
+GQA_INLINE void transpose(Pack<float> (&rows)[Pack<float>::size]) {
+  constexpr int n = static_cast<int>(Pack<float>::size);
+  float numbers[n][n];
+  GQA_UNROLL
+  for (int i = 0; i < n; ++i) rows[i].store(numbers[i]);
+  GQA_UNROLL
+  for (int i = 0; i < n; ++i) {
+    float column[n];
+    GQA_UNROLL
+    for (int j = 0; j < n; ++j) column[j] = numbers[j][i];
+    rows[i] = Pack<float>::load(column);
+  }
+}
+
 GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack<float>::load(p); }
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);

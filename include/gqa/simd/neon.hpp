@@ -98,6 +98,15 @@ struct Pack<double> {
   }
 };
 
+GQA_INLINE void transpose(Pack<float> (&rows)[4]) {
+  const float32x4_t a = vzip1q_f32(rows[0].v, rows[2].v), b = vzip2q_f32(rows[0].v, rows[2].v);
+  const float32x4_t c = vzip1q_f32(rows[1].v, rows[3].v), d = vzip2q_f32(rows[1].v, rows[3].v);
+  rows[0].v = vzip1q_f32(a, c);
+  rows[1].v = vzip2q_f32(a, c);
+  rows[2].v = vzip1q_f32(b, d);
+  rows[3].v = vzip2q_f32(b, d);
+}
+
 GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack<float>::load(p); }
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);

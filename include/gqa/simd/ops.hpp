@@ -17,6 +17,7 @@
 //                                    (1024) on, NaN for NaN
 //   tanh(a)                          within 3 ULP; NaN for NaN
 //   iota<T>()                        0, 1, 2, …
+//   transpose(rows)                  size packs of float become their columns, bits as they are
 //   widen(p, packs)                  Storage to accumulators, see below
 //   Dot<Storage>                     how a tile multiplies Storage, see there
 //
