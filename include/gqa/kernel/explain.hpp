@@ -101,12 +101,7 @@ void count_work(const Call& call, Explanation& e) {
             tile.q_pos_min = std::min(tile.q_pos_min, call.q_pos(b, i));
             tile.q_pos_max = std::max(tile.q_pos_max, call.q_pos(b, i));
           }
-          bool seen = false;
-          for (Index g = 0; g < (Call::Rules::per_head ? group : 1) && !seen; ++g) {
-            tile.head = kv_head * group + g;
-            seen = call.rules.tile(tile) != Coverage::skip;
-          }
-          if (!seen) continue;
+          if (call.rules.tile(tile, kv_head * group, group) == Coverage::skip) continue;
           read = true;
           e.flops += row_flops * static_cast<double>((end - row) * keys);
         }

@@ -45,7 +45,12 @@ class QueryRows {
   template <typename Call>
   QueryRows(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
             Index batch, Index kv_head, Index row_begin, Index rows)
-      : scratch_(scratch), padded_head_dim_(layout.padded_head_dim()), size_(rows), tiles_(rows) {
+      : scratch_(scratch),
+        padded_head_dim_(layout.padded_head_dim()),
+        batch_(batch),
+        first_position_(first_position(call.source, batch)),
+        size_(rows),
+        tiles_(rows) {
     const Index group = call.shape.group();
     for (Index r = 0; r < rows; ++r) {
       const Index q_index = (row_begin + r) / group;
@@ -68,7 +73,36 @@ class QueryRows {
   }
 
   Index size() const { return size_; }
+  Index batch() const { return batch_; }
   const QueryRow& operator[](Index r) const { return scratch_.row[r]; }
+  /// Row r and a key, for masks and score rules.
+  Where where(Index r, Index key) const {
+    const QueryRow& at = scratch_.row[r];
+    return {.batch = batch_,
+            .head = at.head,
+            .q_index = at.q_index,
+            .k_index = key,
+            .q_pos = at.q_pos,
+            .k_pos = key + first_position_};
+  }
+  /// Rows [begin, end) and keys [k_begin, k_end), of the first row's head.
+  Tile tile(Index begin, Index end, Index k_begin, Index k_end) const {
+    const QueryRow* row = scratch_.row;
+    Tile tile{.batch = batch_,
+              .head = row[begin].head,
+              .q_begin = row[begin].q_index,
+              .q_end = row[end - 1].q_index + 1,
+              .q_pos_min = row[begin].q_pos,
+              .q_pos_max = row[begin].q_pos,
+              .k_begin = k_begin,
+              .k_end = k_end,
+              .k_pos = k_begin + first_position_};
+    for (Index r = begin + 1; r < end; ++r) {
+      tile.q_pos_min = std::min(tile.q_pos_min, row[r].q_pos);
+      tile.q_pos_max = std::max(tile.q_pos_max, row[r].q_pos);
+    }
+    return tile;
+  }
   /// The rows, cut into tiles.
   const RowTiles& tiles() const { return tiles_; }
   /// A tile's queries, [padded head_dim / p][rows][p].
@@ -102,6 +136,8 @@ class QueryRows {
 
   Scratch scratch_;
   Index padded_head_dim_;
+  Index batch_;
+  Index first_position_;
   Index size_;
   RowTiles tiles_;
 };

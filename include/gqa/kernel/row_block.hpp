@@ -64,10 +64,8 @@ class RowBlock {
            Index batch, Index kv_head, Index row_begin, Index rows)
       : rules_(call.rules),
         group_(call.shape.group()),
-        first_position_(first_position(call.source, batch)),
         layout_(layout),
         scratch_(scratch),
-        batch_(batch),
         kv_head_(kv_head),
         queries_(call, layout, scratch.queries, batch, kv_head, row_begin, rows),
         tiles_(queries_.tiles()),
@@ -75,7 +73,7 @@ class RowBlock {
   }
 
   Index rows() const { return queries_.size(); }
-  Index batch() const { return batch_; }
+  Index batch() const { return queries_.batch(); }
   Index kv_head() const { return kv_head_; }
   const QueryRow& row(Index r) const { return queries_[r]; }
 
@@ -141,7 +139,6 @@ class RowBlock {
 
  private:
   static constexpr bool has_scores = Rules::has_scores;
-  static constexpr bool per_head = Rules::per_head;
   static constexpr int packs = static_cast<int>(block_keys / Pack::size);
 
   /// What a tile sees of a block.
@@ -165,28 +162,7 @@ class RowBlock {
 
   /// What rows [begin, end) see of keys [k_begin, k_end).
   Coverage coverage_of(Index begin, Index end, Index k_begin, Index k_end) const {
-    const QueryRow& first = row(begin);
-    Tile tile{.batch = batch_,
-              .head = first.head,
-              .q_begin = first.q_index,
-              .q_end = row(end - 1).q_index + 1,
-              .q_pos_min = first.q_pos,
-              .q_pos_max = first.q_pos,
-              .k_begin = k_begin,
-              .k_end = k_end,
-              .k_pos = k_begin + first_position_};
-    for (Index r = begin + 1; r < end; ++r) {
-      tile.q_pos_min = std::min(tile.q_pos_min, row(r).q_pos);
-      tile.q_pos_max = std::max(tile.q_pos_max, row(r).q_pos);
-    }
-    Coverage seen = rules_.tile(tile);
-    if constexpr (per_head) {
-      for (Index g = 0; g < group_ && seen != Coverage::partial; ++g) {
-        tile.head = kv_head_ * group_ + g;
-        if (rules_.tile(tile) != seen) seen = Coverage::partial;
-      }
-    }
-    return seen;
+    return rules_.tile(queries_.tile(begin, end, k_begin, k_end), kv_head_ * group_, group_);
   }
 
   /// What each tile sees of a block; false if nothing.
@@ -233,16 +209,6 @@ class RowBlock {
         if (seen[tile].strip[s] != Coverage::skip) fn(tile, s, s + 1);
       }
     }
-  }
-
-  Where where(Index r, Index key) const {
-    const QueryRow& at = row(r);
-    return {.batch = batch_,
-            .head = at.head,
-            .q_index = at.q_index,
-            .k_index = key,
-            .q_pos = at.q_pos,
-            .k_pos = key + first_position_};
   }
 
   /// Scores i, i + 1, … of row r, a pack of them, scaled, times log2(e).
@@ -333,18 +299,18 @@ class RowBlock {
       if constexpr (has_scores) {
         if constexpr (Rules::template has_pack_scores<T>) {
           for (Index j = begin; j < visible_end; j += Pack::size) {
-            const Pack x = rules_.scores(Pack::load(s + j), where(r, first + j));
+            const Pack x = rules_.scores(Pack::load(s + j), queries_.where(r, first + j));
             (x * Pack::broadcast(T(log2e))).store(s + j);
           }
         } else {
           for (Index j = begin; j < visible_end; ++j) {
-            s[j] = rules_.score(s[j], where(r, first + j)) * T(log2e);
+            s[j] = rules_.score(s[j], queries_.where(r, first + j)) * T(log2e);
           }
         }
       }
       if (seen.strip[strip] == Coverage::partial) {
         for (Index j = begin; j < visible_end; ++j) {
-          s[j] = rules_.visible(where(r, first + j)) ? s[j] : SoftmaxState<T>::empty_max;
+          s[j] = rules_.visible(queries_.where(r, first + j)) ? s[j] : SoftmaxState<T>::empty_max;
         }
       }
       for (Index j = visible_end; j < end; ++j) s[j] = SoftmaxState<T>::empty_max;
@@ -390,7 +356,7 @@ class RowBlock {
         std::copy(block + layout_.value_begin(), block + layout_.block_elements(),
                   clean + layout_.value_begin());
         for (Index j = 0; j < keys; ++j) {
-          if (rules_.visible(where(r, first + j))) continue;
+          if (rules_.visible(queries_.where(r, first + j))) continue;
           for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage{};
         }
         multiply_values(Index{1}, layout_, weights(r), clean, seen[tile].key_begin,
@@ -401,10 +367,8 @@ class RowBlock {
 
   const Rules& rules_;
   Index group_;
-  Index first_position_;
   const StripLayout<Storage>& layout_;
   Scratch scratch_;
-  Index batch_;
   Index kv_head_;
   QueryRows<Storage> queries_;
   RowTiles tiles_;

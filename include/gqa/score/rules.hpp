@@ -117,6 +117,17 @@ class Rules {
     return both(rest, either(windows, exception));
   }
 
+  /// The same for query heads [first_head, first_head + num_heads): what they agree on, or partial.
+  Coverage tile(Tile tile, Index first_head, Index num_heads) const {
+    tile.head = first_head;
+    Coverage seen = this->tile(tile);
+    for (Index h = 1; per_head && h < num_heads && seen != Coverage::partial; ++h) {
+      tile.head = first_head + h;
+      if (this->tile(tile) != seen) seen = Coverage::partial;
+    }
+    return seen;
+  }
+
   /// The factor of q·k.
   double scale(Index head_dim) const {
     double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));

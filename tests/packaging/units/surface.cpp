@@ -33,6 +33,29 @@ template void attention(const Tensor<gqa::half>&, Tensor<gqa::half>&, const Tens
 template void attention(const Tensor<double>&, Tensor<double>&, const Tensor<double>&,
                         const Tensor<double>&, const gqa::EigenPool&);
 
+void quantised(const Tensor<float>& q, Tensor<float>& out, const Tensor<float>& k) {
+  gqa::KvCache<gqa::Int8> cache({.batch = 1, .capacity = 64, .heads = gqa::Heads<>(8, 2, 64)});
+  cache.append(k, k);
+  gqa::attend(q, cache, out, gqa::Causal{} & gqa::Alibi::standard(8));
+  gqa::explain(q, gqa::rows_kv(k, k), out, gqa::Causal{});
+}
+
+template <typename Cache>
+void cache(Cache& cache, const Tensor<float>& q, Tensor<float>& out, const Tensor<float>& k) {
+  gqa::AppendTransaction step;
+  step.plan(cache, 0, 1);
+  const gqa::Index sequences[] = {0};
+  gqa::select(cache, sequences).append(k, k);
+  step.commit();
+  cache.fork(0, 0);
+  gqa::attend(q, cache.clone(), out, gqa::Causal{});
+}
+
+template void cache(gqa::RingKvCache<float>&, const Tensor<float>&, Tensor<float>&,
+                    const Tensor<float>&);
+template void cache(gqa::PagedKvCache<float>&, const Tensor<float>&, Tensor<float>&,
+                    const Tensor<float>&);
+
 void row_maths(Tensor<float>& x, std::span<const float> weight) {
   const gqa::RopeTable<float> table({}, 64);
   gqa::apply_rope(table, x, gqa::RopePositions(3));
