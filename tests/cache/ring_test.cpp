@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "gqa/cache/contiguous.hpp"
+#include "gqa/cache/selection.hpp"
 #include "gqa/kernel/attend.hpp"
 #include "support/errors.hpp"
 #include "tokens.hpp"
@@ -198,6 +199,42 @@ TEST(Ring, AttendsWithoutAnIntermediary) {
   attend(q.view(), ring, out.view(), rules);
   attend(q.view(), cache, expected.view(), rules);
   EXPECT_TRUE(same_bits(out.storage(), expected.storage()));
+}
+
+/// Keys that a query's window begins with must not be missed in silence.
+TEST(Ring, RefusesQueriesWhoseKeysAreGone) {
+  Ring ring = make_ring();
+  fill_up(ring, 1, 200);  // holds tokens 128 … 199: queries from 167 on see 40 keys
+  EXPECT_EQ(gqa::oldest_query(ring, 1), 167);
+  EXPECT_LT(gqa::oldest_query(ring, 0), 0);
+  const auto attend_with = [&](Index tokens, const std::vector<Index>& q_lens = {}) {
+    const TestTensor<float> q({2, tokens, 2, 4});
+    TestTensor<float> out({2, tokens, 2, 3});
+    attend(q.view(), ring, out.view(), Causal{} & SlidingWindow::from_hf(40), {.q_lens = q_lens});
+  };
+  attend_with(33);
+  EXPECT_EQ(error_of([&] { attend_with(34); }),
+            "attend: a query at position 166 of sequence 1 may see keys that the source no longer "
+            "has: queries from position 167 on find all of theirs");
+  attend_with(34, {34, 33});
+  attend_with(34, {34, 0});
+  const std::vector<Index> order{1, 0};
+  const TestTensor<float> q({2, 34, 2, 4});
+  TestTensor<float> out({2, 34, 2, 3});
+  EXPECT_EQ(error_of([&] {
+              attend(q.view(), select(ring, order), out.view(),
+                     Causal{} & SlidingWindow::from_hf(40));
+            }),
+            "attend: a query at position 166 of sequence 0 may see keys that the source no longer "
+            "has: queries from position 167 on find all of theirs");
+  Ring kept = make_ring(65);  // two blocks stay: what is gone lies behind them
+  fill_up(kept, 0, 200);
+  EXPECT_LT(gqa::oldest_query(kept, 0), 0);
+  fill_up(kept, 0, 400);
+  EXPECT_EQ(gqa::oldest_query(kept, 0), 320 + 39);
+  EXPECT_EQ(gqa::next_held(kept, 0, 127), 127);
+  EXPECT_EQ(gqa::next_held(kept, 0, 128), 320);
+  EXPECT_EQ(gqa::next_held(kept, 0, 321), 321);
 }
 
 }  // namespace

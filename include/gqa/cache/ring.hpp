@@ -16,7 +16,9 @@
 namespace gqa {
 
 /// Attend with the mask that the memory was made for: Causal{} & SlidingWindow::from_hf(window),
-/// and KeepFirst{keep_first}. Tokens that are gone are hidden from other masks, too.
+/// and KeepFirst{keep_first}. Tokens that are gone are hidden from other masks, too. A query whose
+/// window begins with tokens that are gone, as that of the first of too many query tokens, is
+/// refused by attend().
 ///
 /// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
 /// shapes, std::length_error for too many tokens at once and for rollbacks beyond what is held,
@@ -91,6 +93,14 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     return copy;
   }
 
+  /// See KvSource.
+  Index next_held(Index b, Index key) const {
+    return key < kept_tokens() ? key : std::max(key, first_in_ring(this->slot(b)));
+  }
+  Index oldest_query(Index b) const {
+    const Index ring = first_in_ring(this->slot(b));
+    return ring <= kept_tokens() ? std::numeric_limits<Index>::min() : ring + options_.window - 1;
+  }
   /// See KvSource. Blocks that are gone are left out.
   template <typename F>
   void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {

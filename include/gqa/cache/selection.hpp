@@ -33,6 +33,8 @@ class SelectedKv {
   Index value_dim() const { return cache_.value_dim(); }
   Index length(Index i) const { return cache_.length(index(i)); }
   Index first_position(Index i) const { return gqa::first_position(cache_, index(i)); }
+  Index next_held(Index i, Index key) const { return gqa::next_held(cache_, index(i), key); }
+  Index oldest_query(Index i) const { return gqa::oldest_query(cache_, index(i)); }
   template <typename F>
   void for_each_run(Index i, Index kv_head, Index begin, Index end, F&& fn) const {
     cache_.for_each_run(index(i), kv_head, begin, end, std::forward<F>(fn));

@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <limits>
 
 #include "gqa/core/scalar.hpp"
 
@@ -56,7 +57,11 @@ struct AnyRunHandler {
 ///   blocks that it dropped, which hides them; a source of rows hands out every key.
 ///   It is const, safe to call from several threads, and does not throw.
 /// - optional: `first_position(b)`, the position of key 0; 0 if there is no such function. Positions
-///   of a sequence are consecutive.
+///   of a sequence are consecutive;
+/// - optional, of a source that drops keys: `next_held(b, key)`, the first key from `key` on that it
+///   still has, or length(b), so that nobody looks for keys where there are none; and
+///   `oldest_query(b)`, the first position whose query finds every key that it may see: attend()
+///   refuses queries before that.
 template <typename S>
 concept KvSource = requires(const S& source, Index i) {
   typename S::Storage;
@@ -76,6 +81,26 @@ Index first_position(const S& source, Index b) {
     return source.first_position(b);
   } else {
     return 0;
+  }
+}
+
+/// The first key from `key` on that sequence b still has; length(b) or more if there is none.
+template <KvSource S>
+Index next_held(const S& source, Index b, Index key) {
+  if constexpr (requires { source.next_held(b, key); }) {
+    return source.next_held(b, key);
+  } else {
+    return key;
+  }
+}
+
+/// The first position whose query finds every key of sequence b that it may see.
+template <KvSource S>
+Index oldest_query(const S& source, Index b) {
+  if constexpr (requires { source.oldest_query(b); }) {
+    return source.oldest_query(b);
+  } else {
+    return std::numeric_limits<Index>::min();
   }
 }
 

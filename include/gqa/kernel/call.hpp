@@ -6,7 +6,9 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <span>
+#include <utility>
 
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/view.hpp"
@@ -65,6 +67,15 @@ struct Call {
                ? first_position(source, b) + source.length(b) - q_len(b) + i
                : options.positions[static_cast<std::size_t>(b * q.tokens() + i)];
   }
+  /// The smallest and the largest position of queries [begin, end) of sequence b, end > begin.
+  std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
+    std::pair range(q_pos(b, begin), q_pos(b, begin));
+    for (Index i = begin + 1; i < end; ++i) {
+      range.first = std::min(range.first, q_pos(b, i));
+      range.second = std::max(range.second, q_pos(b, i));
+    }
+    return range;
+  }
   /// Query rows that read one KV head.
   Index rows(Index b) const { return q_len(b) * shape.group(); }
 };
@@ -113,7 +124,16 @@ auto make_call(const char* who, TensorView<const Query> q, const Source& source,
                        .value_dim = source.value_dim()};
   for (Index b = 0; b < batch; ++b) shape.kv_len = std::max(shape.kv_len, Index{source.length(b)});
   rules.check(shape);
-  return Call<Query, Out, Source, RulesT>{q, source, out, rules, options, shape};
+  const Call<Query, Out, Source, RulesT> call{q, source, out, rules, options, shape};
+  for (Index b = 0; b < batch; ++b) {
+    const Index oldest = oldest_query(source, b);
+    if (oldest == std::numeric_limits<Index>::min() || call.q_len(b) == 0) continue;
+    const Index position = call.q_pos_range(b, 0, call.q_len(b)).first;
+    require(position >= oldest, who, ": a query at position ", position, " of sequence ", b,
+            " may see keys that the source no longer has: queries from position ", oldest,
+            " on find all of theirs");
+  }
+  return call;
 }
 
 }  // namespace detail

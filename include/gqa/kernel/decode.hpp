@@ -16,7 +16,15 @@ void attend_splits(const Call& call, const AttendPlan& plan,
                    const StripLayout<typename Call::Storage>& layout, const Scratch<Call>& scratch,
                    ExecutorT& executor) {
   using T = typename Call::T;
-  const auto parts = [&](Index b) { return sequence_parts(call, true, b); };
+  Index splits = 0;
+  for (Index b = 0; b < call.shape.batch; ++b) {
+    scratch.first_split[b] = splits;
+    for_each_split(call, b, [&](Index split) { scratch.splits[splits++] = split; });
+  }
+  scratch.first_split[call.shape.batch] = splits;
+  const auto parts = [&](Index b) {
+    return sequence_parts(call, scratch.first_split[b + 1] - scratch.first_split[b], b);
+  };
   const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
   const Index out_row = layout.padded_value_dim();
   const auto row_block = [&](const Task& task, const auto& worker) {
@@ -31,7 +39,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const auto worker = scratch.worker(worker_index);
     RowBlockOf<Call> rows = row_block(task, worker);
     rows.reset(scratch.states + number * plan.block_rows, scratch.out + number * scratch.out_elements());
-    const Index begin = task.split * split_keys;
+    const Index begin = scratch.splits[scratch.first_split[b] + task.split] * split_keys;
     const Index end = std::min(call.source.length(b), begin + split_keys);
     if (begin < end && !rows.skips(begin, end)) walk(call.source, layout, rows, begin, end, worker.packed);
   });

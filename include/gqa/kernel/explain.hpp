@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "gqa/kernel/attend.hpp"
 
@@ -96,11 +97,7 @@ void count_work(const Call& call, Explanation& e) {
                     .k_begin = first,
                     .k_end = first + keys,
                     .k_pos = first + first_position(call.source, b)};
-          tile.q_pos_min = tile.q_pos_max = call.q_pos(b, tile.q_begin);
-          for (Index i = tile.q_begin + 1; i < tile.q_end; ++i) {
-            tile.q_pos_min = std::min(tile.q_pos_min, call.q_pos(b, i));
-            tile.q_pos_max = std::max(tile.q_pos_max, call.q_pos(b, i));
-          }
+          std::tie(tile.q_pos_min, tile.q_pos_max) = call.q_pos_range(b, tile.q_begin, tile.q_end);
           if (call.rules.tile(tile, kv_head * group, group) == Coverage::skip) continue;
           read = true;
           e.flops += row_flops * static_cast<double>((end - row) * keys);

@@ -7,15 +7,10 @@
 
 #include "gqa/kernel/call.hpp"
 #include "gqa/kernel/row_block.hpp"
+#include "gqa/kernel/splits.hpp"
 #include "gqa/parallel/partition.hpp"
 
 namespace gqa {
-
-/// Keys per split, counted from key 0. Each split has a softmax state of its own, and states are
-/// merged in key order, also where one worker does all of them: that makes bits independent of the
-/// number of workers and of how a prompt was cut. 512 keys of head_dim 128 are 512 KiB of f32 against
-/// 1 KiB per row for a state written and read.
-inline constexpr Index split_keys = 512;
 
 /// What attend() will do.
 struct AttendPlan {
@@ -23,6 +18,7 @@ struct AttendPlan {
   bool packs_kv = false;    ///< rows of keys and values are packed into strips beforehand
   Index block_rows = 0;     ///< query rows of the largest row block
   Index tasks = 0;          ///< of the main phase
+  Index splits = 0;         ///< that are tasks: those of which a query sees something
   Index workers = 0;        ///< that have scratch
   std::size_t scratch_bytes = 0;
 };
@@ -34,11 +30,10 @@ inline namespace GQA_ISA {
 template <typename Call>
 using RowBlockOf = RowBlock<typename Call::Storage, typename Call::Rules>;
 
-/// The parts of one sequence under a plan.
+/// The parts of one sequence whose keys are split into `splits`.
 template <typename Call>
-SequenceParts sequence_parts(const Call& call, bool split_kv, Index b) {
-  return {.row_blocks = ceil_div(call.rows(b), max_block_rows),
-          .splits = split_kv ? std::max<Index>(ceil_div(call.source.length(b), split_keys), 1) : 1};
+SequenceParts sequence_parts(const Call& call, Index splits, Index b) {
+  return {.row_blocks = ceil_div(call.rows(b), max_block_rows), .splits = splits};
 }
 
 /// The scratch of a call, sized and carved by the same lines.
@@ -62,6 +57,8 @@ struct Scratch {
         layout_(layout),
         block_rows_(plan.block_rows),
         first_task(carver_.take<Index>(batch + 1)),
+        first_split(carver_.take<Index>(plan.split_kv ? batch + 1 : 0)),
+        splits(carver_.take<Index>(plan.splits)),
         states(carver_.take<SoftmaxState<T>>(plan.split_kv ? plan.tasks * plan.block_rows : 0)),
         out(carver_.take<T>(plan.split_kv ? plan.tasks * out_elements() : 0)),
         workers_(base ? base + carver_.bytes() : nullptr) {
@@ -93,6 +90,8 @@ struct Scratch {
 
  public:
   Index* first_task;        // [batch + 1]
+  Index* first_split;       // [batch + 1], where splits are tasks: where in `splits` a sequence's begin
+  Index* splits;            // [plan.splits], their numbers
   SoftmaxState<T>* states;  // [tasks][block_rows], where splits are tasks
   T* out;                   // [tasks][block_rows][padded value_dim]
   std::size_t bytes = 0;
@@ -107,14 +106,22 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   AttendPlan plan{.workers = concurrency};
   Index tasks = 0, split_tasks = 0, most_rows = 1;
   for (Index b = 0; b < call.shape.batch; ++b) {
-    const SequenceParts parts = sequence_parts(call, true, b);
+    const SequenceParts parts = sequence_parts(call, 1, b);
     tasks += parts.row_blocks * call.shape.num_kv_heads;
-    split_tasks += parts.row_blocks * parts.splits * call.shape.num_kv_heads;
     most_rows = std::max(most_rows, call.rows(b));
     plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
   }
   // Splits become tasks of their own where there are too few row blocks to go round.
-  plan.split_kv = concurrency > 1 && tasks < 4 * concurrency && split_tasks > tasks;
+  if (concurrency > 1 && tasks < 4 * concurrency) {
+    for (Index b = 0; b < call.shape.batch; ++b) {
+      Index splits = 0;
+      for_each_split(call, b, [&](Index) { ++splits; });
+      plan.splits += splits;
+      split_tasks += sequence_parts(call, 1, b).row_blocks * splits * call.shape.num_kv_heads;
+    }
+    plan.split_kv = split_tasks > tasks;
+    if (!plan.split_kv) plan.splits = 0;
+  }
   plan.block_rows = std::min(most_rows, max_block_rows);
   plan.tasks = plan.split_kv ? split_tasks : tasks;
   const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);

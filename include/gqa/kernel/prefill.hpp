@@ -78,7 +78,7 @@ template <typename Call, typename ExecutorT>
 void attend_row_blocks(const Call& call, const AttendPlan& plan,
                        const StripLayout<typename Call::Storage>& layout,
                        const Scratch<Call>& scratch, ExecutorT& executor) {
-  const auto parts = [&](Index b) { return sequence_parts(call, false, b); };
+  const auto parts = [&](Index b) { return sequence_parts(call, 1, b); };
   const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
   const Index out_row = layout.padded_value_dim();
   executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
@@ -91,16 +91,16 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
     std::fill_n(worker.total_states, row_count, SoftmaxState<typename Call::T>{});
     std::fill_n(worker.total_out, row_count * out_row, typename Call::T(0));
     const Index length = call.source.length(b);
-    for (Index begin = 0; begin < length; begin += split_keys) {
-      const Index end = std::min(length, begin + split_keys);
-      if (rows.skips(begin, end)) continue;
+    const auto skips = [&](Index begin, Index end) { return rows.skips(begin, end); };
+    for_each_split(call.source, b, skips, [&](Index split) {
+      const Index begin = split * split_keys;
       rows.reset(worker.states, worker.out);
-      walk(call.source, layout, rows, begin, end, worker.packed);
+      walk(call.source, layout, rows, begin, std::min(length, begin + split_keys), worker.packed);
       for (Index r = 0; r < row_count; ++r) {
         merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
               worker.out + r * out_row, out_row);
       }
-    }
+    });
     write_rows(call, rows, worker.total_states, worker.total_out, out_row);
   });
 }
