@@ -36,11 +36,13 @@
 #include "gqa/kernel/rows_kv.hpp"
 
 // Keys and values that stay.
-#include "gqa/cache/contiguous.hpp"   // KvCache
-#include "gqa/cache/paged.hpp"        // PagedKvCache: forks, prefixes, many sequences
-#include "gqa/cache/ring.hpp"         // RingKvCache: sliding windows
-#include "gqa/cache/selection.hpp"    // select: some sequences of a cache as a batch
-#include "gqa/cache/transaction.hpp"  // AppendTransaction: a step of all layers, or none of it
+#include "gqa/cache/contiguous.hpp"      // KvCache
+#include "gqa/cache/kv_cache_stack.hpp"  // KvCacheStack: the layers of a model
+#include "gqa/cache/kv_memory.hpp"       // plan_kv_memory: bytes for MHA, GQA and MQA
+#include "gqa/cache/paged.hpp"           // PagedKvCache: forks, prefixes, many sequences
+#include "gqa/cache/ring.hpp"            // RingKvCache: sliding windows
+#include "gqa/cache/selection.hpp"       // select: some sequences of a cache as a batch
+#include "gqa/cache/transaction.hpp"     // AppendTransaction: a step of all layers, or none of it
 
 // What a model's author uses.
 #include "gqa/module/multi_head_attention.hpp"  // MultiHeadAttention

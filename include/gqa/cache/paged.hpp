@@ -143,6 +143,19 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     this->set_length(slot, prefix.length_);
   }
 
+  /// Makes sure that truncate(sequence, length) can't fail, by copying now the page that it would
+  /// have to. Throws what truncate would.
+  void prepare_truncate(Index sequence, Index length) {
+    this->check_sequence("truncate", sequence);
+    this->check_truncation(sequence, length);
+    const Index slot = this->slot(sequence);
+    if (!copies_to_drop(slot, length)) return;
+    PageClaim claim(*allocator(), 1);
+    const Index page = length / options_.page_tokens;
+    const Index page_end = std::min(this->length(sequence), (page + 1) * options_.page_tokens);
+    copy_page(pages_[Base::at(slot)], page, page_end, claim.take());
+  }
+
   /// A cache of the same sequences that shares all pages. Throws std::bad_alloc.
   PagedKvCache clone() const {
     Options options = options_;
@@ -243,11 +256,12 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   void begin_write(Index, Index) {}
   void check_held(const char*, Index, Index, Index) const {}
 
+  /// Must shortening a slot to `to` tokens zero what lies behind them in a page of others, too?
+  bool copies_to_drop(Index slot, Index to) const {
+    return to < this->length_of(slot) && to % block_keys != 0 && ends_in_shared_page(slot, to);
+  }
   void drop(Index begin, Index end, Index to) {
-    const auto copies = [&](Index b) {
-      const Index slot = this->slot(b);
-      return to < this->length_of(slot) && to % block_keys != 0 && ends_in_shared_page(slot, to);
-    };
+    const auto copies = [&](Index b) { return copies_to_drop(this->slot(b), to); };
     Index needed = 0;
     for (Index b = begin; b < end; ++b) needed += copies(b);
     PageClaim claim(*allocator(), needed);

@@ -222,6 +222,10 @@ class StripCache {
     require(sequence >= 0 && sequence < batch(), name_, "::", who, ": sequence ", sequence,
             " is outside of a batch of ", batch());
   }
+  void check_truncation(Index sequence, Index to) const {
+    require(to >= 0 && to <= length(sequence), name_, "::truncate: length ", to,
+            " is outside of [0, ", length(sequence), "] (sequence ", sequence, ")");
+  }
   /// Throws std::length_error unless `count` more tokens stay within `capacity`.
   void check_capacity(const char* who, Index sequence, Index count, Index capacity) const {
     const Index length = length_of(slot(sequence));
@@ -263,10 +267,6 @@ class StripCache {
       require(n >= 0 && n <= most, name_, "::", who, ": a count of ", n, " is outside of [0, ",
               most, "]");
     }
-  }
-  void check_truncation(Index sequence, Index to) const {
-    require(to >= 0 && to <= length(sequence), name_, "::truncate: length ", to,
-            " is outside of [0, ", length(sequence), "] (sequence ", sequence, ")");
   }
 
   void copy(Index from, Index to) {

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// KvCacheStack: the caches of all layers of a model as one object, which an engine creates once.
+// What happens to a sequence happens in all layers or, when it throws, in none. What it will take
+// is in kv_memory.hpp. A model whose layers differ, as in their windows, has a stack for each kind.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "gqa/cache/transaction.hpp"
+
+namespace gqa {
+
+class PageAllocator;
+
+/// Layers of one type of cache. A step appends to its layers one by one, from within the forward
+/// pass:
+///
+/// stack.plan_append(step, counts);        // an AppendTransaction: room in all layers, or it
+/// throws … attention.forward(x, y, &stack[i]) …  // throws: step takes everything back
+/// step.commit();
+///
+/// Between steps all layers have the same lengths, and length(b) is a sequence's.
+template <KvStore CacheT>
+class KvCacheStack {
+ public:
+  using Cache = CacheT;
+  using Options = typename Cache::Options;
+
+  /// Each layer as `options` say. Throws what a cache's constructor throws.
+  KvCacheStack(Index num_layers,
+               const Options& options) requires std::constructible_from<Cache, const Options&> {
+    reserve_layers(num_layers);
+    for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(options);
+  }
+  /// Paged layers that share the pages of one allocator.
+  KvCacheStack(Index num_layers, std::shared_ptr<PageAllocator> allocator,
+               const Options& options) requires std::constructible_from < Cache,
+      std::shared_ptr<PageAllocator>,
+  const Options& > {
+    reserve_layers(num_layers);
+    for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(allocator, options);
+  }
+
+  Index num_layers() const { return std::ssize(layers_); }
+  Cache& operator[](Index layer) { return layers_[checked(layer)]; }
+  const Cache& operator[](Index layer) const { return layers_[checked(layer)]; }
+  auto begin() { return layers_.begin(); }
+  auto end() { return layers_.end(); }
+  auto begin() const { return layers_.begin(); }
+  auto end() const { return layers_.end(); }
+
+  Index batch() const { return layers_.front().batch(); }
+  Index length(Index sequence) const { return layers_.front().length(sequence); }
+  Index capacity() const { return layers_.front().capacity(); }
+  /// Of all layers together.
+  Index bytes() const {
+    return sum([](const Cache& cache) { return cache.bytes(); });
+  }
+  Index bytes_per_token() const {
+    return sum([](const Cache& cache) { return cache.bytes_per_token(); });
+  }
+
+  /// Reserves room in every layer for counts[b] tokens of each sequence b, counts [batch], as
+  /// AppendTransaction::plan() does for one cache. When it throws, what was reserved goes back with
+  /// the transaction.
+  void plan_append(AppendTransaction& step, std::span<const Index> counts) {
+    for (Cache& cache : layers_) step.plan(cache, counts);
+  }
+  /// The same for one sequence.
+  void plan_append(AppendTransaction& step, Index sequence, Index count) {
+    for (Cache& cache : layers_) step.plan(cache, sequence, count);
+  }
+
+  /// Forgets all tokens of a sequence but the first `length`, in every layer. Throws as the cache's
+  /// truncate().
+  void truncate(Index sequence, Index length) {
+    for (Cache& cache : layers_) prepare_truncate(cache, sequence, length);
+    for (Cache& cache : layers_) cache.truncate(sequence, length);
+  }
+  /// The same for every sequence.
+  void truncate(Index length) {
+    for (Cache& cache : layers_) {
+      for (Index b = 0; b < batch(); ++b) prepare_truncate(cache, b, length);
+    }
+    for (Cache& cache : layers_) cache.truncate(length);
+  }
+  /// Forgets everything.
+  void clear() { truncate(0); }
+  void clear(Index sequence) { truncate(sequence, 0); }
+
+  /// Makes sequence `to` equal to sequence `from`.
+  void fork(Index from, Index to) {
+    for (Cache& cache : layers_) cache.fork(from, to);
+  }
+  /// Makes each sequence b what sequence from[b] was; from is [batch].
+  void reorder(std::span<const Index> from) {
+    for (Cache& cache : layers_) cache.reorder(from);
+  }
+  /// A copy of everything. Throws std::bad_alloc.
+  KvCacheStack clone() const {
+    std::vector<Cache> layers;
+    layers.reserve(layers_.size());
+    for (const Cache& cache : layers_) layers.push_back(cache.clone());
+    return KvCacheStack(std::move(layers));
+  }
+
+  /// The first `length` tokens of a sequence in all layers, for sequences to come
+  /// (PagedKvCache::Prefix).
+  auto share_prefix(Index sequence, Index length) const requires requires(const Cache& cache) {
+    cache.share_prefix(sequence, length);
+  }
+  {
+    std::vector<typename Cache::Prefix> prefix;
+    prefix.reserve(layers_.size());
+    for (const Cache& cache : layers_) prefix.push_back(cache.share_prefix(sequence, length));
+    return prefix;
+  }
+  /// Makes a sequence begin with a prefix of this stack, or of one with the same allocator.
+  template <typename Prefix>
+  void start_with(Index sequence, const std::vector<Prefix>& prefix) requires
+      requires(Cache& cache) {
+    cache.start_with(sequence, prefix.front());
+  }
+  {
+    require(std::ssize(prefix) == num_layers(), "KvCacheStack::start_with: a prefix of ",
+            std::ssize(prefix), " layers for ", num_layers());
+    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].start_with(sequence, prefix[i]);
+  }
+
+ private:
+  explicit KvCacheStack(std::vector<Cache>&& layers) : layers_(std::move(layers)) {}
+
+  void reserve_layers(Index num_layers) {
+    require(num_layers > 0, "KvCacheStack: num_layers must be positive, is ", num_layers);
+    layers_.reserve(static_cast<std::size_t>(num_layers));
+  }
+  std::size_t checked(Index layer) const {
+    require(layer >= 0 && layer < num_layers(), "KvCacheStack: layer ", layer, " is outside of ",
+            num_layers(), " layers");
+    return static_cast<std::size_t>(layer);
+  }
+  template <typename F>
+  Index sum(F bytes) const {
+    Index total = 0;
+    for (const Cache& cache : layers_) total += bytes(cache);
+    return total;
+  }
+  /// Whatever can fail in truncate() does here, and changes nothing that can be seen.
+  static void prepare_truncate(Cache& cache, Index sequence, Index length) {
+    if constexpr (requires { cache.prepare_truncate(sequence, length); }) {
+      cache.prepare_truncate(sequence, length);
+    } else {
+      const Index now = cache.length(sequence);
+      bool fine = length >= 0 && length <= now;
+      if constexpr (requires { cache.can_rollback(sequence, length); }) {
+        fine = fine && cache.can_rollback(sequence, now - length);
+      }
+      if (!fine) cache.truncate(sequence, length);  // throws
+    }
+  }
+
+  std::vector<Cache> layers_;
+};
+
+}  // namespace gqa

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// What the keys and values of a model take, before anything is allocated: the number that decides
+// how long contexts and how large batches may be, and the one that grouped-query attention is
+// about.
+#pragma once
+
+#include <stdexcept>
+
+#include "gqa/core/heads.hpp"
+#include "gqa/layout/strips.hpp"
+
+namespace gqa {
+
+/// A storage type known at run time.
+enum class Dtype { f64, f32, f16, bf16, int8 };
+
+/// Calls f.operator()<Storage>() with the storage type of a Dtype.
+template <typename F>
+decltype(auto) with_storage(Dtype dtype, F f) {
+  switch (dtype) {
+    case Dtype::f64:
+      return f.template operator()<double>();
+    case Dtype::f32:
+      return f.template operator()<float>();
+    case Dtype::f16:
+      return f.template operator()<half>();
+    case Dtype::bf16:
+      return f.template operator()<bfloat16>();
+    case Dtype::int8:
+      return f.template operator()<Int8>();
+  }
+  throw std::invalid_argument(message("with_storage: no dtype has the number ", int(dtype)));
+}
+
+/// What is to be planned for.
+struct KvMemoryOptions {
+  Index num_layers = 1;
+  Heads<> heads = {};
+  Dtype dtype = Dtype::bf16;
+  Index context = 0;  ///< tokens of a sequence
+  Index batch = 1;    ///< sequences
+};
+
+/// Bytes for one number of KV heads.
+struct KvMemory {
+  Index num_kv_heads = 0;
+  Index bytes_per_token = 0;  ///< of one sequence, in all layers, padding excluded
+  Index bytes = 0;            ///< of whole blocks of 64 tokens, as caches take them
+};
+
+/// The same model with a KV head per query head, with its own, and with a single one.
+struct KvMemoryPlan {
+  KvMemory mha;
+  KvMemory gqa;
+  KvMemory mqa;
+};
+
+/// plan_kv_memory({.num_layers = 80, .heads = {64, 8, 128}, .dtype = Dtype::bf16, .context = 8192,
+///                 .batch = 4}).gqa.bytes is what a KvCacheStack of KvCache<bfloat16> takes.
+/// Throws std::invalid_argument for negative numbers and for heads that are not set.
+inline KvMemoryPlan plan_kv_memory(const KvMemoryOptions& options) {
+  const Heads<>& heads = options.heads;
+  require(heads.num_heads() > 0, "plan_kv_memory: heads are not set");
+  require(options.num_layers >= 0 && options.context >= 0 && options.batch >= 0,
+          "plan_kv_memory: num_layers ", options.num_layers, ", context ", options.context,
+          " and batch ", options.batch, " must not be negative");
+  return with_storage(options.dtype, [&]<typename Storage>() {
+    const StripLayout<Storage> layout(heads.head_dim(), heads.value_dim());
+    const auto memory = [&](Index num_kv_heads) {
+      const Index layer_heads = options.num_layers * num_kv_heads;
+      return KvMemory{.num_kv_heads = num_kv_heads,
+                      .bytes_per_token = layer_heads * layout.token_bytes(),
+                      .bytes = layer_heads * options.batch * ceil_div(options.context, block_keys) *
+                               layout.block_bytes()};
+    };
+    return KvMemoryPlan{
+        .mha = memory(heads.num_heads()), .gqa = memory(heads.num_kv_heads()), .mqa = memory(1)};
+  });
+}
+
+}  // namespace gqa
