@@ -42,6 +42,7 @@
 #include "gqa/cache/paged.hpp"           // PagedKvCache: forks, prefixes, many sequences
 #include "gqa/cache/ring.hpp"            // RingKvCache: sliding windows
 #include "gqa/cache/selection.hpp"       // select: some sequences of a cache as a batch
+#include "gqa/cache/serialize.hpp"       // save, load
 #include "gqa/cache/transaction.hpp"     // AppendTransaction: a step of all layers, or none of it
 
 // What a model's author uses.

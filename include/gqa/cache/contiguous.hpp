@@ -22,6 +22,7 @@ template <StorageType StorageT, typename HeadsT = Heads<>>
 class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, HeadsT> {
   using Base = detail::StripCache<KvCache, StorageT, HeadsT>;
   friend Base;
+  friend detail::SavedCache;
 
  public:
   using typename Base::Storage;
@@ -157,6 +158,25 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     for (Index h = 0; h < this->num_kv_heads(); ++h) {
       std::copy_n(head(from, h), used_bytes(from), head(to, h));
     }
+  }
+
+  detail::TokenRange gone(Index) const { return {}; }
+  bool can_skip(const detail::TokenRange&, Index) const { return false; }
+  void skip(Index, Index) {}
+  KvCache empty_like(Index batch) const {
+    return KvCache(
+        {.batch = batch, .capacity = tokens_, .heads = this->heads(), .max_capacity = max_tokens_});
+  }
+  void take(Index sequence, const KvCache& other) {
+    const Index length = other.length(0);
+    make_room("load", sequence, sequence + 1,
+              [&](Index) { return std::max(length - this->length(sequence), Index{0}); });
+    const Index slot = this->slot(sequence);
+    zero_from(slot, ceil_div(length, block_keys));
+    for (Index h = 0; h < this->num_kv_heads(); ++h) {
+      std::copy_n(other.head(0, h), other.used_bytes(0), head(slot, h));
+    }
+    this->set_length(slot, length);
   }
 
   Index tokens_;

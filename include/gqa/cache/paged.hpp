@@ -26,6 +26,7 @@ template <StorageType StorageT, typename HeadsT = Heads<>>
 class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, StorageT, HeadsT> {
   using Base = detail::StripCache<PagedKvCache, StorageT, HeadsT>;
   friend Base;
+  friend detail::SavedCache;
 
  public:
   using typename Base::Storage;
@@ -279,6 +280,21 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
   void copy_slot(Index from, Index to) {
     pages_[Base::at(to)].share(pages_[Base::at(from)], pages_for(this->length_of(from)));
+  }
+
+  detail::TokenRange gone(Index) const { return {}; }
+  bool can_skip(const detail::TokenRange&, Index) const { return false; }
+  void skip(Index, Index) {}
+  PagedKvCache empty_like(Index batch) const {
+    Options options = options_;
+    options.batch = batch;
+    options.heads = this->heads();
+    return PagedKvCache(allocator(), options);
+  }
+  void take(Index sequence, PagedKvCache& other) {
+    const Index slot = this->slot(sequence);
+    std::swap(pages_[Base::at(slot)], other.pages_[0]);
+    this->set_length(slot, other.length_of(0));
   }
 
   Options options_;

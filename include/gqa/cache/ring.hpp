@@ -28,6 +28,7 @@ template <StorageType StorageT, typename HeadsT = Heads<>>
 class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, StorageT, HeadsT> {
   using Base = detail::StripCache<RingKvCache, StorageT, HeadsT>;
   friend Base;
+  friend detail::SavedCache;
 
  public:
   using typename Base::Storage;
@@ -204,6 +205,27 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     std::copy_n(buffer_.data() + from * slot_bytes(), slot_bytes(),
                 buffer_.data() + to * slot_bytes());
     oldest_[Base::at(to)] = oldest_[Base::at(from)];
+  }
+
+  detail::TokenRange gone(Index slot) const {
+    if (this->length_of(slot) <= kept_tokens() || first_in_ring(slot) == kept_tokens()) return {};
+    return {kept_tokens(), first_in_ring(slot)};
+  }
+  bool can_skip(const detail::TokenRange& gone, Index length) const {
+    return gone.begin >= kept_tokens() && can_go_back(gone.end / block_keys, length);
+  }
+  void skip(Index slot, Index to) { oldest_[Base::at(slot)] = to / block_keys; }
+  RingKvCache empty_like(Index batch) const {
+    Options options = options_;
+    options.batch = batch;
+    options.heads = this->heads();
+    return RingKvCache(options);
+  }
+  void take(Index sequence, const RingKvCache& other) {
+    const Index slot = this->slot(sequence);
+    std::copy_n(other.buffer_.data(), slot_bytes(), buffer_.data() + slot * slot_bytes());
+    oldest_[Base::at(slot)] = other.oldest_[0];
+    this->set_length(slot, other.length_of(0));
   }
 
   Options options_;

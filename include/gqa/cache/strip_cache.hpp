@@ -16,6 +16,7 @@
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/layout/pack.hpp"
+#include "gqa/layout/stored.hpp"
 
 namespace gqa {
 
@@ -46,6 +47,14 @@ concept KvStore = KvSource<C> &&
 
 namespace detail {
 
+struct SavedCache;  // serialize.hpp
+
+/// Tokens [begin, end) of a sequence.
+struct TokenRange {
+  Index begin = 0;
+  Index end = 0;
+};
+
 /// Base of the cache `Cache`, whose sequences live in slots: what sequence b holds is in slot(b),
 /// so that sequences change places without being copied. A Cache provides, for this class alone:
 /// - block(slot, kv_head, i): where the keys and values [64 i, 64 i + 64) of a slot are;
@@ -56,9 +65,17 @@ namespace detail {
 /// - drop(begin, end, to): shortens the sequences to `to` tokens, all of them or throws;
 /// - copy_slot(from, to): makes slot `to` equal to slot `from`, length aside;
 /// - check_held(who, sequence, begin, end): throws unless it still has these tokens;
-/// - reuses_blocks: whether a block may hold old tokens when its first one is written.
+/// - reuses_blocks: whether a block may hold old tokens when its first one is written;
+/// and for serialize.hpp:
+/// - gone(slot): the tokens that are no longer held, whole blocks;
+/// - can_skip(gone, length): can a sequence of `length` tokens do without these?
+/// - skip(slot, to): the next token to be written is `to`, and those that weren't are gone;
+/// - empty_like(batch): a cache of its kind and capacity;
+/// - take(sequence, other): makes a sequence what the only one of `other` is, or throws.
 template <typename Cache, StorageType StorageT, typename HeadsT>
 class StripCache {
+  friend SavedCache;
+
  public:
   using Storage = StorageT;
   static constexpr KvLayout layout = KvLayout::strips;
@@ -305,6 +322,29 @@ class StripCache {
         get_token(strips_, block, t % block_keys, keys.row(0, i, h), static_cast<K*>(nullptr));
         get_token(strips_, block, t % block_keys, static_cast<V*>(nullptr), values.row(0, i, h));
       }
+    }
+  }
+
+  /// Tokens [first, first + count), all in one block, as files hold them: [count][num_kv_heads].
+  void get_stored(Index slot, Index first, Index count, std::byte* to) const {
+    for (Index t = first; t < first + count; ++t) {
+      for (Index h = 0; h < num_kv_heads(); ++h, to += strips_.token_bytes()) {
+        get_stored_token(strips_, cache().block(slot, h, t / block_keys), t % block_keys, to);
+      }
+    }
+  }
+  /// Appends such tokens, one by one: a ring with little to spare takes no more at once.
+  void append_stored(Index sequence, Index count, const std::byte* from) {
+    for (; count > 0; --count) {
+      cache().make_room("load", sequence, sequence + 1, [](Index) { return Index{1}; });
+      const Index at = slot(sequence), t = length_of(at);
+      cache().begin_write(at, 1);
+      for (Index h = 0; h < num_kv_heads(); ++h, from += strips_.token_bytes()) {
+        Storage* block = writable_block(at, h, t / block_keys);
+        if (Cache::reuses_blocks && t % block_keys == 0) zero_tokens(strips_, block, 0, block_keys);
+        put_stored_token(strips_, block, t % block_keys, from);
+      }
+      set_length(at, t + 1);
     }
   }
 

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Saving caches and loading them: a prompt that is computed once, a conversation that goes on
+// another day. What is saved are tokens as they are stored, so that the cache has the same bits
+// after loading; how a cache keeps them in memory is not: a file of one kind of cache, page size or
+// instruction set loads into any other of the same storage type and heads.
+//
+//   header     "\x89GQAKV\r\n", u32 version, u32 storage, u64 sequences, num_kv_heads, head_dim,
+//              value_dim, u32 checksum
+//   sequence   u64 length, u64 gone_begin, gone_end (the tokens that a ring has forgotten),
+//              u32 checksum; then chunk after chunk
+//   chunk      tokens [64 i, 64 i + 64), or those of them that there are: [tokens][num_kv_heads],
+//              each as in layout/stored.hpp; u32 checksum
+//
+// All numbers are little-endian. A checksum covers everything in front of it, but for checksums.
+#pragma once
+
+#include <cstdint>
+#include <istream>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gqa/cache/crc32.hpp"
+#include "gqa/cache/strip_cache.hpp"
+
+namespace gqa {
+namespace detail {
+
+inline constexpr char saved_cache_magic[] = "\x89GQAKV\r\n";  // a transfer as text breaks it
+inline constexpr std::uint32_t saved_cache_version = 1;
+
+/// The storage types' numbers in files; they never change.
+inline constexpr const char* saved_storage_names[] = {"f32", "f64", "bf16", "f16", "int8"};
+template <StorageType Storage>
+constexpr std::uint32_t saved_storage() {
+  std::uint32_t i = 0;
+  while (std::string_view(saved_storage_names[i]) != scalar_name<Storage>()) ++i;
+  return i;
+}
+
+/// Writes to a stream, counting bytes, with a checksum of all of them.
+class SavedCacheWriter {
+ public:
+  SavedCacheWriter(std::ostream& out, const std::string& name) : out_(out), name_(name) {}
+
+  void bytes(const void* data, std::size_t count) {
+    checksum_ = crc32(static_cast<const std::byte*>(data), count, checksum_);
+    write(data, count);
+  }
+  template <typename T>
+  void number(T x) {
+    std::byte raw[sizeof(x)];
+    copy_little_endian(&x, raw, sizeof(x));
+    bytes(raw, sizeof(x));
+  }
+  void index(Index x) { number(static_cast<std::uint64_t>(x)); }
+  void checksum() {
+    std::byte raw[sizeof(checksum_)];
+    copy_little_endian(&checksum_, raw, sizeof(raw));
+    write(raw, sizeof(raw));
+  }
+
+ private:
+  void write(const void* data, std::size_t count) {
+    out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(count));
+    if (!out_) throw std::runtime_error(message(name_, ": byte ", at_, ": writing failed"));
+    at_ += static_cast<Index>(count);
+  }
+
+  std::ostream& out_;
+  const std::string& name_;
+  Index at_ = 0;
+  std::uint32_t checksum_ = 0;
+};
+
+/// Reads what SavedCacheWriter wrote. Whatever is wrong throws std::runtime_error.
+class SavedCacheReader {
+ public:
+  SavedCacheReader(std::istream& in, const std::string& name) : in_(in), name_(name) {}
+
+  void bytes(void* data, std::size_t count) {
+    read(data, count);
+    checksum_ = crc32(static_cast<const std::byte*>(data), count, checksum_);
+  }
+  template <typename T>
+  T number() {
+    std::byte raw[sizeof(T)];
+    bytes(raw, sizeof(T));
+    T x;
+    copy_little_endian(raw, &x, sizeof(T));
+    return x;
+  }
+  void checksum(const char* of) {
+    const Index at = at_;
+    std::byte raw[sizeof(checksum_)];
+    read(raw, sizeof(raw));
+    std::uint32_t written;
+    copy_little_endian(raw, &written, sizeof(raw));
+    if (written != checksum_) {
+      fail(at, of, " is damaged: its checksum is ", written, ", that of its bytes ", checksum_);
+    }
+  }
+  /// Where the next byte is.
+  Index at() const { return at_; }
+
+  template <typename... Parts>
+  [[noreturn]] void fail(Index at, const Parts&... parts) const {
+    throw std::runtime_error(message(name_, ": byte ", at, ": ", parts...));
+  }
+
+ private:
+  void read(void* data, std::size_t count) {
+    in_.read(static_cast<char*>(data), static_cast<std::streamsize>(count));
+    const auto got = static_cast<Index>(in_.gcount());
+    if (got != static_cast<Index>(count)) fail(at_ + got, "the file ends too early");
+    at_ += got;
+  }
+
+  std::istream& in_;
+  const std::string& name_;
+  Index at_ = 0;
+  std::uint32_t checksum_ = 0;
+};
+
+/// What save() and load() do, with the access to a cache's inside that they need.
+struct SavedCache {
+  /// Tokens that a chunk holds from `first` on, of a sequence that goes on up to `end`.
+  static Index chunk(Index first, Index end) {
+    return std::min(end, (first / block_keys + 1) * block_keys) - first;
+  }
+  template <typename Base>
+  static std::vector<std::byte> buffer(const Base& cache) {
+    return std::vector<std::byte>(static_cast<std::size_t>(block_keys * cache.bytes_per_token()));
+  }
+
+  template <typename Base>
+  static void write_header(const Base& cache, Index sequences, SavedCacheWriter& out) {
+    out.bytes(saved_cache_magic, 8);
+    out.number(saved_cache_version);
+    out.number(saved_storage<typename Base::Storage>());
+    for (const Index n : {sequences, cache.num_kv_heads(), cache.head_dim(), cache.value_dim()}) {
+      out.index(n);
+    }
+    out.checksum();
+  }
+
+  /// Throws unless what follows are `sequences` sequences that the cache may hold.
+  template <typename Base>
+  static void read_header(const Base& cache, Index sequences, SavedCacheReader& in) {
+    char magic[8];
+    in.bytes(magic, sizeof(magic));
+    if (!std::equal(magic, magic + 8, saved_cache_magic)) in.fail(0, "this is no saved cache");
+    const auto version = in.number<std::uint32_t>();
+    if (version == 0 || version > saved_cache_version) {
+      in.fail(8, "version ", version, " is none that this library reads; its newest is ",
+              saved_cache_version);
+    }
+    const auto storage = in.number<std::uint32_t>();
+    struct Number {
+      Index at;
+      const char* name;
+      Index ours;
+      std::uint64_t theirs = 0;
+    };
+    Number numbers[]{{16, "the number of sequences", sequences},
+                     {24, "num_kv_heads", cache.num_kv_heads()},
+                     {32, "head_dim", cache.head_dim()},
+                     {40, "value_dim", cache.value_dim()}};
+    for (Number& n : numbers) n.theirs = in.number<std::uint64_t>();
+    in.checksum("the header");
+    if (storage != saved_storage<typename Base::Storage>()) {
+      const bool known = storage < std::size(saved_storage_names);
+      in.fail(12, "the tokens are stored as ",
+              known ? saved_storage_names[storage] : "another type", ", the cache's as ",
+              scalar_name<typename Base::Storage>());
+    }
+    for (const Number& n : numbers) {
+      if (n.theirs != static_cast<std::uint64_t>(n.ours)) {
+        in.fail(n.at, n.name, " is ", n.theirs, ", expected ", n.ours);
+      }
+    }
+  }
+
+  template <typename Base>
+  static void write_sequence(const Base& cache, Index sequence, SavedCacheWriter& out) {
+    const Index slot = cache.slot(sequence), length = cache.length_of(slot);
+    const TokenRange gone = cache.cache().gone(slot);
+    out.index(length);
+    out.index(gone.begin);
+    out.index(gone.end);
+    out.checksum();
+    std::vector<std::byte> bytes = buffer(cache);
+    for (Index first = 0; first < length;) {
+      if (first == gone.begin) first = gone.end;
+      const Index count = chunk(first, length);
+      cache.get_stored(slot, first, count, bytes.data());
+      out.bytes(bytes.data(), static_cast<std::size_t>(count * cache.bytes_per_token()));
+      out.checksum();
+      first += count;
+    }
+  }
+
+  /// Reads a sequence into one that is empty.
+  template <typename Base>
+  static void read_sequence(Base& cache, Index sequence, SavedCacheReader& in) {
+    const Index at = in.at();
+    std::uint64_t numbers[3];
+    for (std::uint64_t& n : numbers) n = in.number<std::uint64_t>();
+    in.checksum("the head of a sequence");
+    const auto most = static_cast<std::uint64_t>(std::numeric_limits<Index>::max() - block_keys);
+    if (numbers[0] > most) in.fail(at, "a sequence can't have ", numbers[0], " tokens");
+    const auto length = static_cast<Index>(numbers[0]);
+    // Blocks are forgotten as a whole, and never the last one.
+    if (numbers[1] > numbers[2] || numbers[2] > numbers[0] || numbers[1] % block_keys != 0 ||
+        numbers[2] % block_keys != 0 || (numbers[1] != numbers[2] && numbers[2] == numbers[0])) {
+      in.fail(at + 8, "tokens [", numbers[1], ", ", numbers[2], ") of ", length, " can't be gone");
+    }
+    const TokenRange gone{static_cast<Index>(numbers[1]), static_cast<Index>(numbers[2])};
+    cache.check_capacity("load", sequence, length, cache.cache().capacity());
+    if (gone.begin != gone.end && !cache.cache().can_skip(gone, length)) {
+      in.fail(at + 8, "tokens [", gone.begin, ", ", gone.end, ") of ", length,
+              " are gone, and this ", cache.name(), " needs some of them");
+    }
+    std::vector<std::byte> bytes = buffer(cache);
+    for (Index first = 0; first < length;) {
+      if (first == gone.begin && first != gone.end) {
+        first = gone.end;
+        cache.cache().skip(cache.slot(sequence), first);
+        cache.set_length(cache.slot(sequence), first);
+      }
+      const Index count = chunk(first, length);
+      in.bytes(bytes.data(), static_cast<std::size_t>(count * cache.bytes_per_token()));
+      in.checksum("a chunk of tokens");
+      cache.append_stored(sequence, count, bytes.data());
+      first += count;
+    }
+  }
+
+  template <typename Base>
+  static void save(const Base& cache, Index begin, Index end, std::ostream& out,
+                   const std::string& name) {
+    SavedCacheWriter writer(out, name);
+    write_header(cache, end - begin, writer);
+    for (Index b = begin; b < end; ++b) write_sequence(cache, b, writer);
+  }
+  template <typename Base>
+  static void load(Base& cache, std::istream& in, const std::string& name) {
+    SavedCacheReader reader(in, name);
+    read_header(cache, cache.batch(), reader);
+    auto fresh = cache.cache().empty_like(cache.batch());
+    for (Index b = 0; b < cache.batch(); ++b) read_sequence(base(fresh), b, reader);
+    cache.cache() = std::move(fresh);
+  }
+  template <typename Base>
+  static void load(Base& cache, Index sequence, std::istream& in, const std::string& name) {
+    cache.check_sequence("load", sequence);
+    SavedCacheReader reader(in, name);
+    read_header(cache, 1, reader);
+    auto fresh = cache.cache().empty_like(1);
+    read_sequence(base(fresh), 0, reader);
+    cache.cache().take(sequence, fresh);
+  }
+
+ private:
+  template <typename Cache, typename Storage, typename HeadsT>
+  static auto& base(StripCache<Cache, Storage, HeadsT>& cache) {
+    return cache;
+  }
+};
+
+}  // namespace detail
+
+/// Saves all sequences of a KvCache, RingKvCache or PagedKvCache. `name` is what messages call the
+/// file. Several caches may follow each other in a stream. Throws std::runtime_error if the stream
+/// fails, std::bad_alloc.
+template <typename Cache, StorageType Storage, typename HeadsT>
+void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, std::ostream& out,
+          const std::string& name = "saved cache") {
+  detail::SavedCache::save(cache, 0, cache.batch(), out, name);
+}
+/// Saves one sequence. Throws std::invalid_argument, too.
+template <typename Cache, StorageType Storage, typename HeadsT>
+void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence,
+          std::ostream& out, const std::string& name = "saved cache") {
+  (void)cache.length(sequence);  // throws
+  detail::SavedCache::save(cache, sequence, sequence + 1, out, name);
+}
+
+/// Makes a cache hold what was saved, as many sequences of the same storage type and heads,
+/// whatever kind of cache they were in; a ring drops what it has no room for, and only a ring takes
+/// sequences of which tokens are gone. Reads exactly what save() wrote.
+///
+/// The tokens come into memory of their own, or pages of the same allocator, which take the place
+/// of the old ones at the end; no more is taken than the file proves to hold. Throws
+/// std::runtime_error with the byte for a file that is damaged, cut off, foreign, too new or
+/// doesn't fit, std::length_error for more tokens than the capacity or the free pages,
+/// std::bad_alloc; the cache is then as it was.
+template <typename Cache, StorageType Storage, typename HeadsT>
+void load(detail::StripCache<Cache, Storage, HeadsT>& cache, std::istream& in,
+          const std::string& name = "saved cache") {
+  detail::SavedCache::load(cache, in, name);
+}
+/// The same for one sequence, from a file of one. The others stay as they are.
+template <typename Cache, StorageType Storage, typename HeadsT>
+void load(detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence, std::istream& in,
+          const std::string& name = "saved cache") {
+  detail::SavedCache::load(cache, sequence, in, name);
+}
+
+}  // namespace gqa
