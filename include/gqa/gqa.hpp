@@ -47,3 +47,7 @@
 
 // What a model's author uses.
 #include "gqa/module/multi_head_attention.hpp"  // MultiHeadAttention
+
+// From a multi-head checkpoint to fewer KV heads. What else convert/ has is for programs that
+// convert, which include it themselves: it would cost every other one compile time.
+#include "gqa/convert/head_pooling.hpp"  // mean_pool_heads
