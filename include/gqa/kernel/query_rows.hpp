@@ -48,14 +48,15 @@ class QueryRows {
       : scratch_(scratch),
         padded_head_dim_(layout.padded_head_dim()),
         batch_(batch),
+        group_(call.shape.group()),
+        first_head_(kv_head * group_),
         first_position_(first_position(call.source, batch)),
         size_(rows),
         tiles_(rows) {
-    const Index group = call.shape.group();
     for (Index r = 0; r < rows; ++r) {
-      const Index q_index = (row_begin + r) / group;
+      const Index q_index = (row_begin + r) / group_;
       scratch.row[r] = {.q_index = q_index,
-                        .head = kv_head * group + (row_begin + r) % group,
+                        .head = first_head_ + (row_begin + r) % group_,
                         .q_pos = call.q_pos(batch, q_index)};
     }
     const auto given = [&](Index r) {
@@ -74,6 +75,9 @@ class QueryRows {
 
   Index size() const { return size_; }
   Index batch() const { return batch_; }
+  /// Query heads first_head() … first_head() + group() - 1 read the rows' KV head.
+  Index first_head() const { return first_head_; }
+  Index group() const { return group_; }
   const QueryRow& operator[](Index r) const { return scratch_.row[r]; }
   /// Row r and a key, for masks and score rules.
   Where where(Index r, Index key) const {
@@ -137,6 +141,8 @@ class QueryRows {
   Scratch scratch_;
   Index padded_head_dim_;
   Index batch_;
+  Index group_;
+  Index first_head_;
   Index first_position_;
   Index size_;
   RowTiles tiles_;

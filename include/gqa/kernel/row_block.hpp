@@ -11,14 +11,10 @@
 // what is hidden adds exact zeros, so a row's bits don't depend on its company.
 #pragma once
 
-#include "gqa/kernel/query_rows.hpp"
+#include "gqa/kernel/seen.hpp"
 #include "gqa/ops/softmax_state.hpp"
 
 namespace gqa {
-
-/// Rows of one block: 8 tiles of 12 (or 16 of 6), so that queries, scores and outputs, 48 + 24 + 48
-/// KiB for head_dim 128, stay in L2 beside a block of keys and values, 64 KiB.
-inline constexpr Index max_block_rows = 96;
 
 inline namespace GQA_ISA {
 
@@ -63,7 +59,6 @@ class RowBlock {
   RowBlock(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
            Index batch, Index kv_head, Index row_begin, Index rows)
       : rules_(call.rules),
-        group_(call.shape.group()),
         layout_(layout),
         scratch_(scratch),
         kv_head_(kv_head),
@@ -88,7 +83,7 @@ class RowBlock {
 
   /// Does no row see any key of [k_begin, k_end)?
   bool skips(Index k_begin, Index k_end) const {
-    return coverage_of(0, rows(), k_begin, k_end) == Coverage::skip;
+    return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::skip;
   }
 
   /// One block of keys and values: `keys` of them, from index `first` on. `later` is a block that
@@ -99,11 +94,11 @@ class RowBlock {
     const std::uintptr_t ahead =
         later ? reinterpret_cast<std::uintptr_t>(later) - reinterpret_cast<std::uintptr_t>(block)
               : 0;
-    Seen seen[max_block_rows / 6];
-    if (!look(first, keys, seen)) return;
+    Seen seen[max_block_tiles];
+    if (!look(rules_, queries_, first, keys, seen)) return;
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
-    for_each_strip(seen, [&](Index tile, int begin, int end) {
+    for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
       multiply_keys(tiles_.height(tile), layout_, queries_.packed(tile), block, begin, end,
                     scores(tiles_.begin(tile)), tile == 0 ? ahead : 0);
     });
@@ -141,75 +136,11 @@ class RowBlock {
   static constexpr bool has_scores = Rules::has_scores;
   static constexpr int packs = static_cast<int>(block_keys / Pack::size);
 
-  /// What a tile sees of a block.
-  struct Seen {
-    Coverage strip[2];    // of each strip of 32 keys
-    Index key_begin = 0;  // nothing outside of [key_begin, key_end) is seen; multiples of 8
-    Index key_end = 0;
-
-    bool nothing() const { return key_begin == key_end; }
-    bool is_full() const { return strip[0] == Coverage::full && strip[1] == Coverage::full; }
-    bool is_partial() const {
-      return strip[0] == Coverage::partial || strip[1] == Coverage::partial;
-    }
-  };
-
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
   Weight* weights(Index r) const { return scratch_.weights + r * block_keys; }
   T* weight_scale(Index r) const { return quantized ? scratch_.weight_scale + r : nullptr; }
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
-
-  /// What rows [begin, end) see of keys [k_begin, k_end).
-  Coverage coverage_of(Index begin, Index end, Index k_begin, Index k_end) const {
-    return rules_.tile(queries_.tile(begin, end, k_begin, k_end), kv_head_ * group_, group_);
-  }
-
-  /// What each tile sees of a block; false if nothing.
-  bool look(Index first, Index keys, Seen* seen) const {
-    const Coverage block = coverage_of(0, rows(), first, first + keys);
-    if (block == Coverage::skip) return false;
-    for (Index tile = 0; tile < tiles_.count(); ++tile) {
-      const auto coverage = [&](Index begin, Index end) {
-        if (begin >= keys) return Coverage::skip;
-        if (block == Coverage::full) return Coverage::full;
-        return coverage_of(tiles_.begin(tile), tiles_.begin(tile + 1), first + begin,
-                           first + std::min(keys, end));
-      };
-      Seen& at = seen[tile];
-      at = {.strip = {coverage(0, strip_width), coverage(strip_width, block_keys)}};
-      at.key_begin = at.strip[0] == Coverage::skip ? strip_width : 0;
-      at.key_end = at.strip[1] == Coverage::skip ? strip_width : block_keys;
-      if (!at.is_partial()) continue;
-      // What a strip ends or begins with in vain needn't be multiplied with values.
-      constexpr Index step = 8;
-      while (at.key_begin < at.key_end &&
-             coverage(at.key_end - step, at.key_end) == Coverage::skip) {
-        at.key_end -= step;
-      }
-      while (at.key_begin < at.key_end &&
-             coverage(at.key_begin, at.key_begin + step) == Coverage::skip) {
-        at.key_begin += step;
-      }
-    }
-    return true;
-  }
-
-  /// Calls fn(tile, strip begin, strip end) for what is visible: both strips at once for a single
-  /// tile, one strip after the other for several.
-  template <typename F>
-  void for_each_strip(const Seen* seen, F fn) const {
-    if (tiles_.count() == 1) {
-      const int begin = seen[0].strip[0] == Coverage::skip ? 1 : 0;
-      const int end = seen[0].strip[1] == Coverage::skip ? 1 : 2;
-      return begin < end ? fn(Index{0}, begin, end) : void();
-    }
-    for (int s = 0; s < 2; ++s) {
-      for (Index tile = 0; tile < tiles_.count(); ++tile) {
-        if (seen[tile].strip[s] != Coverage::skip) fn(tile, s, s + 1);
-      }
-    }
-  }
 
   /// Scores i, i + 1, … of row r, a pack of them, scaled, times log2(e).
   Pack scaled(Index r, Index i, const Storage* block) const {
@@ -366,7 +297,6 @@ class RowBlock {
   }
 
   const Rules& rules_;
-  Index group_;
   const StripLayout<Storage>& layout_;
   Scratch scratch_;
   Index kv_head_;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// What a block of query rows sees of a block of 64 keys, tile by tile: what is not seen need be
+// neither read nor multiplied. Forward and backward walk the same blocks.
+#pragma once
+
+#include "gqa/kernel/query_rows.hpp"
+
+namespace gqa {
+
+/// Rows of one block: 8 tiles of 12 (or 16 of 6), so that queries, scores and outputs, 48 + 24 + 48
+/// KiB for head_dim 128, stay in L2 beside a block of keys and values, 64 KiB.
+inline constexpr Index max_block_rows = 96;
+/// Tiles of a block, at most.
+inline constexpr Index max_block_tiles = max_block_rows / 6;
+
+/// What a tile of rows sees of a block of keys.
+struct Seen {
+  Coverage strip[2];    ///< of each strip of 32 keys
+  Index key_begin = 0;  ///< nothing outside of [key_begin, key_end) is seen; multiples of 8
+  Index key_end = 0;
+
+  bool nothing() const { return key_begin == key_end; }
+  bool is_full() const { return strip[0] == Coverage::full && strip[1] == Coverage::full; }
+  bool is_partial() const {
+    return strip[0] == Coverage::partial || strip[1] == Coverage::partial;
+  }
+};
+
+inline namespace GQA_ISA {
+
+/// What rows [begin, end) see of keys [k_begin, k_end).
+template <typename Rules, typename Storage>
+Coverage coverage_of(const Rules& rules, const QueryRows<Storage>& rows, Index begin, Index end,
+                     Index k_begin, Index k_end) {
+  return rules.tile(rows.tile(begin, end, k_begin, k_end), rows.first_head(), rows.group());
+}
+
+/// What each tile of `rows` sees of the block of `keys` keys that begins at `first`; false if none
+/// sees anything, and `seen` is then as it was.
+template <typename Rules, typename Storage>
+bool look(const Rules& rules, const QueryRows<Storage>& rows, Index first, Index keys, Seen* seen) {
+  const RowTiles& tiles = rows.tiles();
+  const Coverage block = coverage_of(rules, rows, 0, rows.size(), first, first + keys);
+  if (block == Coverage::skip) return false;
+  for (Index tile = 0; tile < tiles.count(); ++tile) {
+    const auto coverage = [&](Index begin, Index end) {
+      if (begin >= keys) return Coverage::skip;
+      if (block == Coverage::full) return Coverage::full;
+      return coverage_of(rules, rows, tiles.begin(tile), tiles.begin(tile + 1), first + begin,
+                         first + std::min(keys, end));
+    };
+    Seen& at = seen[tile];
+    at = {.strip = {coverage(0, strip_width), coverage(strip_width, block_keys)}};
+    at.key_begin = at.strip[0] == Coverage::skip ? strip_width : 0;
+    at.key_end = at.strip[1] == Coverage::skip ? strip_width : block_keys;
+    if (!at.is_partial()) continue;
+    // What a strip ends or begins with in vain needn't be multiplied with values.
+    constexpr Index step = 8;
+    while (at.key_begin < at.key_end && coverage(at.key_end - step, at.key_end) == Coverage::skip) {
+      at.key_end -= step;
+    }
+    while (at.key_begin < at.key_end &&
+           coverage(at.key_begin, at.key_begin + step) == Coverage::skip) {
+      at.key_begin += step;
+    }
+  }
+  return true;
+}
+
+/// Calls fn(tile, strip begin, strip end) for what is visible: both strips at once for a single
+/// tile, one strip after the other for several, so that a strip stays in L1 for all of them.
+template <typename F>
+void for_each_strip(const RowTiles& tiles, const Seen* seen, F fn) {
+  if (tiles.count() == 1) {
+    const int begin = seen[0].strip[0] == Coverage::skip ? 1 : 0;
+    const int end = seen[0].strip[1] == Coverage::skip ? 1 : 2;
+    return begin < end ? fn(Index{0}, begin, end) : void();
+  }
+  for (int s = 0; s < 2; ++s) {
+    for (Index tile = 0; tile < tiles.count(); ++tile) {
+      if (seen[tile].strip[s] != Coverage::skip) fn(tile, s, s + 1);
+    }
+  }
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa
