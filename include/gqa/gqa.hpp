@@ -31,6 +31,8 @@
 
 // Attention.
 #include "gqa/kernel/attend.hpp"
+#include "gqa/kernel/backward.hpp"            // attend_backward: the gradients
+#include "gqa/kernel/backward_reference.hpp"  // and what they are
 #include "gqa/kernel/explain.hpp"
 #include "gqa/kernel/reference.hpp"
 #include "gqa/kernel/rows_kv.hpp"

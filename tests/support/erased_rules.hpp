@@ -20,6 +20,8 @@ class AnyRules {
   virtual Coverage tile(const Tile& tile) const = 0;
   virtual float score(ScoreStage stage, float x, const Where& where) const = 0;
   virtual double score(ScoreStage stage, double x, const Where& where) const = 0;
+  virtual float derivative(ScoreStage stage, float x, const Where& where) const = 0;
+  virtual double derivative(ScoreStage stage, double x, const Where& where) const = 0;
   virtual float sink(Index head) const = 0;
 };
 
@@ -36,9 +38,29 @@ class TheseRules final : public AnyRules {
   double score(ScoreStage stage, double x, const Where& where) const override {
     return score_of(stage, x, where);
   }
+  float derivative(ScoreStage stage, float x, const Where& where) const override {
+    return derivative_of(stage, x, where);
+  }
+  double derivative(ScoreStage stage, double x, const Where& where) const override {
+    return derivative_of(stage, x, where);
+  }
   float sink(Index head) const override { return rules_.sink(head); }
 
  private:
+  /// NaN where there is none.
+  template <typename T>
+  T derivative_of(ScoreStage stage, T x, const Where& where) const {
+    if constexpr (RulesT::is_differentiable) {
+      using At = typename RulesT::template Derivative<T>;
+      const At at =
+          stage == ScoreStage::capped
+              ? rules_.template derivative_stage<ScoreStage::capped>(At{.score = x}, where)
+              : rules_.template derivative_stage<ScoreStage::biased>(At{.score = x}, where);
+      return at.of_score;
+    } else {
+      return std::numeric_limits<T>::quiet_NaN();
+    }
+  }
   template <typename T>
   T score_of(ScoreStage stage, T x, const Where& where) const {
     return stage == ScoreStage::capped ? rules_.template score_stage<ScoreStage::capped>(x, where)
@@ -66,6 +88,10 @@ struct ErasedScores {
 
   float score(float x, const Where& where) const { return rules->score(Stage, x, where); }
   double score(double x, const Where& where) const { return rules->score(Stage, x, where); }
+  float derivative(float x, const Where& where) const { return rules->derivative(Stage, x, where); }
+  double derivative(double x, const Where& where) const {
+    return rules->derivative(Stage, x, where);
+  }
 };
 
 /// Their sink logits.

@@ -164,9 +164,11 @@ class RuleFactory {
         return erase(SinkLogits{floats(shape_.num_heads)} & Alibi::standard(shape_.num_heads) &
                      AdditiveBias<float>{bias(1, 1, 0.1)} & SoftCap{5.0f});
       case ScoreChoice::function:
-        return erase(score_function([](auto x, const Where& w) {
-          return x + static_cast<decltype(x)>((w.k_pos - w.q_pos + w.head) % 5) / 4;
-        }));
+        return erase(score_function(
+            [](auto x, const Where& w) {
+              return x + static_cast<decltype(x)>((w.k_pos - w.q_pos + w.head) % 5) / 4;
+            },
+            [](auto x, const Where&) { return decltype(x)(1); }));
     }
     return nullptr;
   }

@@ -193,8 +193,20 @@ class LseView {
   template <typename I>
   LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
       : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
+  template <typename I>
+    requires std::is_const_v<T>
+  LseView(const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
+      : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
+
+  /// A view of const numbers from one of mutable ones.
+  operator LseView<const T>() const  // NOLINT(google-explicit-constructor)
+    requires(!std::is_const_v<T>)
+  {
+    return {data_, batch_, num_heads_, q_len_};
+  }
 
   explicit operator bool() const { return data_ != nullptr; }
+  T* data() const { return data_; }
   Index batch() const { return batch_; }
   Index num_heads() const { return num_heads_; }
   Index q_len() const { return q_len_; }

@@ -23,9 +23,7 @@ struct Seen {
 
   bool nothing() const { return key_begin == key_end; }
   bool is_full() const { return strip[0] == Coverage::full && strip[1] == Coverage::full; }
-  bool is_partial() const {
-    return strip[0] == Coverage::partial || strip[1] == Coverage::partial;
-  }
+  bool is_partial() const { return strip[0] == Coverage::partial || strip[1] == Coverage::partial; }
 };
 
 inline namespace GQA_ISA {

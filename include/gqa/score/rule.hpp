@@ -30,6 +30,17 @@ concept ScoreRule = requires(const R& rule, const Where& where) {
   { rule.score(1.0, where) } -> std::same_as<double>;
 };
 
+/// A ScoreRule that attend_backward() can pass through: derivative(x, Where) is that of score() in
+/// x, for float and double; a rule that only adds to x says `static constexpr bool is_shift = true`
+/// instead.
+template <typename R>
+concept DifferentiableScoreRule = ScoreRule<R> &&(
+    requires { requires R::is_shift; } ||
+    requires(const R& rule, const Where& where) {
+      { rule.derivative(1.0f, where) } -> std::same_as<float>;
+      { rule.derivative(1.0, where) } -> std::same_as<double>;
+    });
+
 /// Replaces the default scale, 1 / sqrt(head_dim).
 struct Scale {
   double scale = 1.0;
@@ -53,11 +64,23 @@ struct SoftCap {
     const auto c = simd::Pack<T>::broadcast(T(cap));
     return c * tanh(x / c);
   }
+  template <typename T>
+  T derivative(T x, const Where&) const {
+    const T t = std::tanh(x / T(cap));
+    return 1 - t * t;
+  }
+  template <typename T>
+  simd::Pack<T> derivatives(simd::Pack<T> x, const Where&) const {
+    const auto t = tanh(x / simd::Pack<T>::broadcast(T(cap)));
+    return simd::Pack<T>::broadcast(T(1)) - t * t;
+  }
 };
 
 /// Adds slope_h · (k_pos - q_pos) (Press et al. 2021, arXiv 2108.12409).
 class Alibi {
  public:
+  static constexpr bool is_shift = true;
+
   /// slopes [num_heads].
   explicit Alibi(std::vector<float> slopes)
       : slopes_(std::make_shared<const std::vector<float>>(std::move(slopes))) {}
@@ -103,6 +126,8 @@ class Alibi {
 /// T5's bias: a learned number per head and bucket of k_pos - q_pos; buckets are single distances
 /// first, then logarithmic up to max_distance (Raffel et al. 2020, arXiv 1910.10683).
 struct RelativeBias {
+  static constexpr bool is_shift = true;
+
   std::span<const float> table;  ///< [num_buckets, num_heads], as in Hugging Face checkpoints
   Index num_buckets = 32;
   Index num_heads = 0;
@@ -141,6 +166,7 @@ struct RelativeBias {
 template <typename T>
 struct AdditiveBias {
   static constexpr bool per_head = true;
+  static constexpr bool is_shift = true;
 
   DenseView<T> values;
 
@@ -178,22 +204,35 @@ struct SinkLogits {
   float sink(Index head) const { return logits[static_cast<std::size_t>(head)]; }
 };
 
-/// A score rule of your own: function(x, where) for float and double x.
-template <typename F>
+/// Stands for the derivative that a ScoreFunction doesn't have.
+struct NoDerivative {};
+
+/// A score rule of your own: function(x, where) for float and double x; for attend_backward() also
+/// its derivative in x, derivative_function(x, where).
+template <typename F, typename Derivative = NoDerivative>
 struct ScoreFunction {
   F function;
+  Derivative derivative_function = {};
 
   template <typename T>
   T score(T x, const Where& w) const {
     return static_cast<T>(function(x, w));
   }
+  template <typename T>
+  requires(!std::same_as<Derivative, NoDerivative>) T derivative(T x, const Where& w)
+  const { return static_cast<T>(derivative_function(x, w)); }
 };
 template <typename F>
 ScoreFunction<F> score_function(F function) {
   return {std::move(function)};
 }
+template <typename F, typename Derivative>
+ScoreFunction<F, Derivative> score_function(F function, Derivative derivative) {
+  return {std::move(function), std::move(derivative)};
+}
 
-static_assert(ScoreRule<SoftCap> && ScoreRule<Alibi> && ScoreRule<RelativeBias> &&
-              ScoreRule<AdditiveBias<float>> && Mask<AdditiveBias<float>>);
+static_assert(DifferentiableScoreRule<SoftCap> && DifferentiableScoreRule<Alibi> &&
+              DifferentiableScoreRule<RelativeBias> &&
+              DifferentiableScoreRule<AdditiveBias<float>> && Mask<AdditiveBias<float>>);
 
 }  // namespace gqa

@@ -33,6 +33,25 @@ concept HasPackScores = requires(const P& part, simd::Pack<T> x, const Where& fi
   { part.scores(x, first) } -> std::same_as<simd::Pack<T>>;
 };
 
+/// A ScoreRule that only adds to the score: its derivative is 1.
+template <typename P>
+concept IsShift = ScoreRule<P> && requires {
+  requires P::is_shift;
+};
+
+/// A DifferentiableScoreRule that takes several keys at a time.
+template <typename P, typename T>
+concept HasPackDerivatives = HasPackScores<P, T> &&
+    (IsShift<P> || requires(const P& part, simd::Pack<T> x, const Where& first) {
+      { part.derivatives(x, first) } -> std::same_as<simd::Pack<T>>;
+    });
+
+/// An AdditiveBias, whose numbers may be asked a gradient of.
+template <typename P>
+inline constexpr bool is_additive_bias = false;
+template <typename T>
+inline constexpr bool is_additive_bias<AdditiveBias<T>> = true;
+
 enum class MaskKind { none, plain, window, exception };
 
 template <typename P>
@@ -170,6 +189,69 @@ class Rules {
     each([&](const auto& part) { apply(part, ScoreStage::capped); });
     each([&](const auto& part) { apply(part, ScoreStage::biased); });
     return x;
+  }
+
+  // --- for the gradient ---
+
+  /// Can the gradient pass through all score rules?
+  static constexpr bool is_differentiable =
+      ((!ScoreRule<Parts> || DifferentiableScoreRule<Parts>)&&...);
+  /// Do all score rules only add?
+  static constexpr bool only_shifts = ((!ScoreRule<Parts> || detail::IsShift<Parts>)&&...);
+  static constexpr int num_biases = (int{detail::is_additive_bias<Parts>} + ... + 0);
+  /// Can score_derivatives() be asked, of packs of T?
+  template <typename T>
+  static constexpr bool has_pack_derivatives = ((!ScoreRule<Parts> ||
+                                                 detail::HasPackDerivatives<Parts, T>)&&...);
+
+  /// A score and its derivatives: in what the rules were given, and in the AdditiveBias among them.
+  template <typename T>
+  struct Derivative {
+    T score;
+    T of_score = 1;
+    T of_bias = 1;
+  };
+  /// The score rules of one stage applied to a score and its derivatives.
+  template <ScoreStage Stage, typename T>
+  Derivative<T> derivative_stage(Derivative<T> at, const Where& where) const {
+    each([&]<typename P>(const P& part) {
+      if constexpr (ScoreRule<P>) {
+        if constexpr (detail::stage_of<P>() == Stage) {
+          if constexpr (detail::is_additive_bias<P>) {
+            at.of_bias = 1;  // what comes before it doesn't act on it
+          } else if constexpr (!detail::IsShift<P>) {
+            const T derivative = part.derivative(at.score, where);
+            at.of_score *= derivative;
+            at.of_bias *= derivative;
+          }
+          at.score = part.score(at.score, where);
+        }
+      }
+    });
+    return at;
+  }
+  /// All score rules, in the order of their stages, applied to a scaled score.
+  template <typename T>
+  Derivative<T> score_derivative(T x, const Where& where) const {
+    return derivative_stage<ScoreStage::biased>(
+        derivative_stage<ScoreStage::capped>(Derivative<T>{.score = x}, where), where);
+  }
+
+  /// The same for consecutive keys, without a bias: x becomes the scores, the result is their
+  /// derivatives.
+  template <typename T>
+  simd::Pack<T> score_derivatives(simd::Pack<T>& x, const Where& first) const {
+    auto derivatives = simd::Pack<T>::broadcast(T(1));
+    const auto apply = [&]<typename P>(const P& part, ScoreStage stage) {
+      if constexpr (ScoreRule<P>) {
+        if (detail::stage_of<P>() != stage) return;
+        if constexpr (!detail::IsShift<P>) derivatives = derivatives * part.derivatives(x, first);
+        x = part.scores(x, first);
+      }
+    };
+    each([&](const auto& part) { apply(part, ScoreStage::capped); });
+    each([&](const auto& part) { apply(part, ScoreStage::biased); });
+    return derivatives;
   }
 
   /// The sink logit of a head; -inf, which takes no part, without SinkLogits.

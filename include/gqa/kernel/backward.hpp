@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// attend_backward(): the gradient of attend(), from what the forward pass left: out and lse. No
+// matrix of q_len x kv_len is kept: scores are computed anew, a block at a time. Read
+// backward_reference.hpp first, then backward_block.hpp.
+#pragma once
+
+#include "gqa/kernel/backward_plan.hpp"
+#include "gqa/parallel/executor.hpp"
+
+namespace gqa {
+namespace detail {
+inline namespace GQA_ISA {
+
+/// Σ a b in 8 lanes, so that it vectorises without reordering by the compiler.
+template <typename T, Scalar A, Scalar B>
+T dot(const A* a, const B* b, Index n) {
+  constexpr Index lanes = 8;
+  T sums[lanes] = {};
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (Index lane = 0; lane < lanes; ++lane) {
+      sums[lane] += convert<T>(a[i + lane]) * convert<T>(b[i + lane]);
+    }
+  }
+  for (; i < n; ++i) sums[i % lanes] += convert<T>(a[i]) * convert<T>(b[i]);
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+/// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off; the gradient
+/// of a sink logit, which has the weight 2^(sink - lse) and no value; and zeros behind the q_lens.
+template <typename Call, typename ExecutorT>
+void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor) {
+  using T = typename Call::T;
+  const AttentionShape& s = call.shape;
+  const std::span<T> sinks = call.backward.sink_gradient;
+  executor.run(s.num_heads, [&](Index h, Index) noexcept {
+    T dsink = 0;
+    for (Index b = 0; b < s.batch; ++b) {
+      T* row = delta + (b * s.num_heads + h) * s.q_len;
+      for (Index i = 0; i < call.q_len(b); ++i) {
+        row[i] = dot<T>(call.out.row(b, i, h), call.dout.row(b, i, h), s.value_dim);
+        if constexpr (Call::Rules::has_sinks) {
+          const T lse = call.options.lse(b, h, i);
+          const T sink = static_cast<T>(call.rules.sink(h));
+          // Without a key, and with a sink of -inf, lse is -inf: (-inf) - (-inf) is NaN.
+          const bool empty = lse == SoftmaxState<T>::empty_max;
+          if (!empty) dsink -= simd::exp2((sink - lse) * T(log2e)) * row[i];
+        }
+      }
+      for (Index i = call.q_len(b); i < s.q_len; ++i) {
+        auto* dq = call.dq.row(b, i, h);
+        std::fill_n(dq, s.head_dim, std::remove_cvref_t<decltype(*dq)>(0));
+      }
+    }
+    if (!sinks.empty()) sinks[static_cast<std::size_t>(h)] = dsink;
+  });
+}
+
+/// One KV head against one chunk of the rows that read it.
+template <typename Call>
+void run_chunk(const Call& call, const BackwardPlan<Call>& plan, BackwardWorker<Call>& worker,
+               const KeyGradients<typename Call::T>& sums, const typename Call::T* delta, Index b,
+               Index kv_head, Index row_begin, Index row_end) {
+  const Index length = call.source.length(b);
+  sums.zero(plan.layout, ceil_div(length, block_keys));
+  worker.packed.clear();
+  for (Index row = row_begin; row < row_end; row += max_block_rows) {
+    BackwardBlock<Call> rows(call, plan.layout, worker.block, delta, b, kv_head, row,
+                             std::min(max_block_rows, row_end - row));
+    for (Index first = 0; first < length; first += block_keys) {
+      const Index keys = std::min(block_keys, length - first);
+      if (rows.skips(first, first + keys)) continue;
+      rows.step(worker.packed.get(call.source, b, kv_head, first / block_keys, keys), first, keys,
+                sums.dk + first * plan.layout.key_row(), sums.dv + first * plan.layout.value_row());
+    }
+    rows.finish();
+  }
+}
+
+/// Writes keys [begin, filled) of one head's gradients from rows of `row` sums, times `scale`, and
+/// zeros up to `end`.
+template <typename T, typename To>
+void write_key_rows(const TensorView<To>& to, Index b, Index kv_head, Index begin, Index filled,
+                    Index end, const T* sums, Index row, T scale) {
+  for (Index j = begin; j < filled; ++j) {
+    To* out = to.row(b, j, kv_head);
+    for (Index c = 0; c < to.dim(); ++c) out[c] = convert<To>(sums[j * row + c] * scale);
+  }
+  for (Index j = filled; j < end; ++j) std::fill_n(to.row(b, j, kv_head), to.dim(), To(0));
+}
+
+/// Writes keys [begin, end) of dk and dv: the sums of `parts` chunks, which are added up in the
+/// first one's place, in their order. Behind the sequence's keys, zeros.
+template <typename Call, typename GradientsOf>
+void write_keys(const Call& call, const BackwardLayout<typename Call::T>& layout, Index b,
+                Index kv_head, Index begin, Index end, Index parts, GradientsOf gradients_of) {
+  using T = typename Call::T;
+  const Index filled = std::clamp(call.source.length(b), begin, end);
+  const KeyGradients<T> sums = gradients_of(0);
+  for (Index part = 1; part < parts; ++part) {
+    const KeyGradients<T> more = gradients_of(part);
+    const auto add = [&](T* to, const T* from, Index row) {
+      for (Index i = begin * row; i < filled * row; ++i) to[i] += from[i];
+    };
+    add(sums.dk, more.dk, layout.key_row());
+    add(sums.dv, more.dv, layout.value_row());
+  }
+  const T scale = static_cast<T>(call.rules.scale(call.shape.head_dim));
+  write_key_rows(call.dk, b, kv_head, begin, filled, end, sums.dk, layout.key_row(), scale);
+  write_key_rows(call.dv, b, kv_head, begin, filled, end, sums.dv, layout.value_row(), T(1));
+}
+
+/// Runs fn(batch range, KV head range, chunk range) for parts of a call whose tasks don't add to
+/// the same numbers of the bias's gradient, one part after the other. Without such a gradient, or
+/// with one that has every dimension of its own, that is a single part.
+template <typename Call, typename F>
+void for_each_wave(const Call& call, Index chunks, F fn) {
+  struct Range {
+    Index begin, end;
+  };
+  const auto& bias = call.backward.bias_gradient;
+  const auto shape = bias.shape();
+  const auto waves = [&](Index of_bias, Index n) { return bias && of_bias == 1 ? n : Index{1}; };
+  const auto range = [](Index wave, Index count, Index n) {
+    return count == 1 ? Range{0, n} : Range{wave, wave + 1};
+  };
+  const Index batch = call.shape.batch, heads = call.shape.num_kv_heads;
+  const Index b_waves = waves(shape.batch, batch), h_waves = waves(shape.num_heads, heads);
+  // The heads of one token may lie in two chunks.
+  const Index c_waves = waves(std::min(shape.q_len, shape.num_heads), chunks);
+  for (Index b = 0; b < b_waves; ++b) {
+    for (Index h = 0; h < h_waves; ++h) {
+      for (Index c = 0; c < c_waves; ++c) {
+        fn(range(b, b_waves, batch), range(h, h_waves, heads), range(c, c_waves, chunks));
+      }
+    }
+  }
+}
+
+template <typename Call, typename ExecutorT>
+void run_backward(const Call& call, ExecutorT& executor) {
+  using T = typename Call::T;
+  const BackwardPlan<Call> plan(call, executor.concurrency());
+  Workspace own;
+  Workspace& workspace = call.backward.workspace ? *call.backward.workspace : own;
+  std::byte* const memory = workspace.reserve(plan.bytes());
+  T* const delta = plan.delta(memory);
+  const Index heads = call.shape.num_kv_heads, chunks = plan.chunks();
+  const auto sums_of = [&](Index b, Index kv_head, Index chunk) {
+    return plan.partial(memory, (b * heads + kv_head) * chunks + chunk);
+  };
+
+  const auto& bias = call.backward.bias_gradient;
+  if (bias) std::fill_n(bias.data(), bias.size(), T(0));
+  find_deltas(call, delta, executor);
+  for_each_wave(call, chunks, [&](auto batch, auto kv_heads, auto chunk_range) {
+    const Index per_head = chunk_range.end - chunk_range.begin;
+    const Index per_sequence = (kv_heads.end - kv_heads.begin) * per_head;
+    const Index tasks = (batch.end - batch.begin) * per_sequence;
+    executor.run(tasks, [&](Index task, Index worker_index) noexcept {
+      const Index b = batch.begin + task / per_sequence;
+      const Index kv_head = kv_heads.begin + task % per_sequence / per_head;
+      // Later chunks first: under a causal mask they are the longest.
+      const Index chunk = chunk_range.end - 1 - task % per_head;
+      const RowChunks rows(call.rows(b), heads);
+      if (chunk >= rows.count()) return;
+      BackwardWorker<Call> worker = plan.worker(memory, worker_index);
+      const auto sums = chunks > 1 ? sums_of(b, kv_head, chunk) : worker.gradients;
+      run_chunk(call, plan, worker, sums, delta, b, kv_head, rows.begin(chunk),
+                rows.begin(chunk + 1));
+      if (chunks > 1) return;
+      write_keys(call, plan.layout, b, kv_head, 0, call.dk.tokens(), 1,
+                 [&](Index) { return sums; });
+    });
+  });
+  if (chunks == 1) return;
+  const Index blocks = ceil_div(call.dk.tokens(), block_keys);
+  executor.run(call.shape.batch * heads * blocks, [&](Index task, Index) noexcept {
+    const Index b = task / blocks / heads, kv_head = task / blocks % heads;
+    const Index begin = task % blocks * block_keys;
+    write_keys(call, plan.layout, b, kv_head, begin, std::min(begin + block_keys, call.dk.tokens()),
+               RowChunks(call.rows(b), heads).count(),
+               [&](Index part) { return sums_of(b, kv_head, part); });
+  });
+}
+
+}  // namespace GQA_ISA
+}  // namespace detail
+
+inline namespace GQA_ISA {
+
+/// The gradients of attend(): of a loss whose gradient in out is dout, dq, dk and dv, and what the
+/// options ask for. Arguments in the order of FlashAttention's backward; q, keys and values, rules,
+/// q_lens and positions as the forward pass was given them, out and lse as it left them.
+///
+///   dout, out [batch, q_len, num_heads, value_dim]     lse [batch, num_heads, q_len]
+///   q, dq     [batch, q_len, num_heads, head_dim]
+///   dk [batch, kv_len, num_kv_heads, head_dim], dv [batch, kv_len, num_kv_heads, value_dim]
+///
+/// Gradients are overwritten, not added to; rows that belong to no query or key become 0, as do
+/// those of a query that sees no key. Every group, mask and differentiable score rule. Scratch is
+/// linear in q_len and kv_len. Bits don't depend on the executor or on the other sequences of the
+/// batch.
+///
+/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc; the
+/// gradients are then as they were.
+template <typename DOut, typename Query, Scalar Key, typename Out, typename DQuery, typename DKey,
+          typename DValue, RulesOrPart RulesT, typename ExecutorT = const Serial>
+void attend_backward(
+    const DOut& dout, const Query& q, const RowsKv<Key>& kv, const Out& out,
+    const LseView<const std::type_identity_t<AccumulatorOf<ScalarOf<const Query>>>>& lse,
+    DQuery&& dq, DKey&& dk, DValue&& dv, const RulesT& rules,
+    const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
+    ExecutorT&& executor = Serial{}) {
+  static_assert(Executor<ExecutorT>,
+                "gqa::attend_backward: the last argument must model gqa::Executor");
+  using T = AccumulatorOf<ScalarOf<const Query>>;
+  using OutScalar = ScalarOf<const Out>;
+  const auto& all_rules = as_rules(rules);
+  const TensorView<const ScalarOf<const Query>> q_view = view(q);
+  const TensorView<const OutScalar> out_view = view(out);
+  const TensorView<const ScalarOf<const DOut>> dout_view = view(dout);
+  require(lse || q_view.batch() * q_view.tokens() == 0,
+          "attend_backward needs the lse of the forward pass");
+  // A forward call, which would write out and lse: here they are only read.
+  const AttendOptions<T> forward{
+      .lse = LseView<T>(const_cast<T*>(lse.data()), lse.batch(), lse.num_heads(), lse.q_len()),
+      .q_lens = options.q_lens,
+      .positions = options.positions};
+  const TensorView<OutScalar> out_read(const_cast<OutScalar*>(out_view.data()), out_view.shape(),
+                                       out_view.strides());
+  const auto call = detail::make_call("attend_backward", q_view, kv, out_read, all_rules, forward);
+  detail::run_backward(detail::make_backward_call("attend_backward", call, dout_view, view(dq),
+                                                  view(dk), view(dv), options),
+                       executor);
+}
+
+/// The same over plain tensors k and v.
+template <typename DOut, typename Query, typename Key, typename Value, typename Out,
+          typename DQuery, typename DKey, typename DValue, RulesOrPart RulesT,
+          typename ExecutorT = const Serial>
+void attend_backward(
+    const DOut& dout, const Query& q, const Key& k, const Value& v, const Out& out,
+    const LseView<const std::type_identity_t<AccumulatorOf<ScalarOf<const Query>>>>& lse,
+    DQuery&& dq, DKey&& dk, DValue&& dv, const RulesT& rules,
+    const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
+    ExecutorT&& executor = Serial{}) {
+  attend_backward(dout, q, rows_kv(k, v), out, lse, dq, dk, dv, rules, options, executor);
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa

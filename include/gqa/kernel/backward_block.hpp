@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// BackwardBlock: the query rows that a task carries past a KV head's keys, backwards. Its step() is
+// the gradient of attention, 64 keys against all rows (Dao et al. 2022, arXiv 2205.14135, app.
+// B.2):
+//
+//   forward                        gradient
+//   S = Q Kᵀ                       dQ += dS K,  dK += dSᵀ Q
+//   P = 2^(S - lse)                dS = P (dP - delta),  delta = Σ_c out dout
+//   O = P V                        dP = dO Vᵀ,  dV += Pᵀ dO
+//
+// What is hidden has P = dS = 0; keys, queries and incoming gradients that are not finite reach
+// only the pairs that see one another.
+#pragma once
+
+#include "gqa/kernel/backward_pack.hpp"
+#include "gqa/ops/softmax_state.hpp"
+
+namespace gqa {
+inline namespace GQA_ISA {
+
+/// Keys of a tile of dK and dV: with 2 registers of channels each, 16 sums (8 on machines of 16
+/// registers).
+inline constexpr int key_tile = simd::registers >= 32 ? 8 : 4;
+
+template <typename Call>
+class BackwardBlock {
+ public:
+  using T = typename Call::T;
+  using Rules = typename Call::Rules;
+  using Pack = simd::Pack<T>;
+  using Layout = detail::BackwardLayout<T>;
+  using RowStrips = detail::RowStrips<T>;
+
+  /// Scratch of one worker, for blocks of up to `rows` rows.
+  struct Scratch {
+    typename QueryRows<T>::Scratch queries, douts;
+    RowStrips q, dout, clean_q, clean_dout;
+    T* weights;      // [rows][64]: S, then P
+    T* dscores;      // [rows][64]: dP, then dS
+    T* dq;           // [rows][key_row]
+    T* lse;          // [rows], times log2(e)
+    T* delta;        // [rows]
+    T* derivatives;  // [2][64]: of a row's scores, in the products and in the bias
+    T* clean_keys;   // one block, see add_dq_row_by_row()
+
+    Scratch(Carver& carver, const Layout& layout, Index rows)
+        : queries(carver, rows, layout.keys),
+          douts(carver, rows, layout.values),
+          q(carver, rows, layout.key_row()),
+          dout(carver, rows, layout.value_row()),
+          clean_q(carver, rows, layout.key_row()),
+          clean_dout(carver, rows, layout.value_row()),
+          weights(carver.take<T>(rows * block_keys)),
+          dscores(carver.take<T>(rows * block_keys)),
+          dq(carver.take<T>(rows * layout.key_row())),
+          lse(carver.take<T>(rows)),
+          delta(carver.take<T>(rows)),
+          derivatives(carver.take<T>(2 * block_keys)),
+          clean_keys(carver.take<T>(layout.keys.block_elements())) {}
+  };
+
+  /// Rows as QueryRows takes them; `delta` [batch, num_heads, q_len].
+  BackwardBlock(const Call& call, const Layout& layout, const Scratch& scratch, const T* delta,
+                Index batch, Index kv_head, Index row_begin, Index rows)
+      : call_(call),
+        rules_(call.rules),
+        layout_(layout),
+        scratch_(scratch),
+        queries_(call, layout.keys, scratch.queries, batch, kv_head, row_begin, rows),
+        douts_(call.with_dout_as_queries(), layout.values, scratch.douts, batch, kv_head, row_begin,
+               rows),
+        tiles_(queries_.tiles()),
+        scale_(static_cast<T>(call.rules.scale(call.shape.head_dim))) {
+    const auto row_of = [&](const auto& x) {
+      return [&, batch](Index r) { return x.row(batch, queries_[r].q_index, queries_[r].head); };
+    };
+    const bool finite_q = scratch.q.fill(rows, call.shape.head_dim, row_of(call.q));
+    const bool finite_dout = scratch.dout.fill(rows, call.shape.value_dim, row_of(call.dout));
+    finite_rows_ = finite_q && finite_dout;
+    std::fill_n(scratch.dq, rows * layout.key_row(), T(0));
+    for (Index r = 0; r < rows; ++r) {
+      const auto [q_index, head, q_pos] = queries_[r];
+      const T lse = call.options.lse(batch, head, q_index);
+      // A row that sees no key has lse -inf: 2^(S - inf) = 0, where S + inf could be NaN.
+      scratch.lse[r] = lse == SoftmaxState<T>::empty_max ? -lse : lse * T(log2e);
+      scratch.delta[r] = delta[(batch * call.shape.num_heads + head) * call.shape.q_len + q_index];
+    }
+  }
+
+  Index rows() const { return queries_.size(); }
+
+  /// Does no row see any key of [k_begin, k_end)?
+  bool skips(Index k_begin, Index k_end) const {
+    return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::skip;
+  }
+
+  /// One block of keys and values: `keys` of them, from index `first` on. Adds to their dk
+  /// [64][key_row] and dv [64][value_row].
+  void step(const typename detail::PackedBlocks<T>::Block& block, Index first, Index keys, T* dk,
+            T* dv) {
+    Seen seen[max_block_tiles];
+    if (!look(rules_, queries_, first, keys, seen)) return;
+
+    // S = Q Kᵀ, dP = dO Vᵀ. The next block comes to L2 meanwhile: packed keys of a long sequence
+    // are in L3.
+    const auto ahead = [](Index tile, const auto& layout) {
+      return tile == 0 ? static_cast<std::uintptr_t>(layout.block_bytes()) : 0;
+    };
+    for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
+      const Index r = tiles_.begin(tile);
+      multiply_keys(tiles_.height(tile), layout_.keys, queries_.packed(tile), block.keys, begin,
+                    end, weights(r), ahead(tile, layout_.keys));
+      multiply_keys(tiles_.height(tile), layout_.values, douts_.packed(tile), block.values, begin,
+                    end, dscores(r), ahead(tile, layout_.values));
+    });
+
+    // P = 2^(S - lse), dS = P (dP - delta)
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      const Index begin = tiles_.begin(tile), height = tiles_.height(tile);
+      if (seen[tile].nothing()) {  // a tile of dK may lie across it
+        std::fill_n(weights(begin), height * block_keys, T(0));
+        std::fill_n(dscores(begin), height * block_keys, T(0));
+        continue;
+      }
+      for (Index r = begin; r < begin + height; ++r) softmax_gradient(r, first, keys, seen[tile]);
+    }
+
+    // dQ += dS K
+    const Index dim = layout_.key_row();
+    for (Index channel = 0; channel < dim; channel += strip_width) {
+      for (Index tile = 0; tile < tiles_.count(); ++tile) {
+        if (seen[tile].nothing() || (!block.finite_keys && seen[tile].is_partial())) continue;
+        const Index r = tiles_.begin(tile);
+        multiply_values(tiles_.height(tile), layout_.keys, dscores(r), block.keys,
+                        seen[tile].key_begin, seen[tile].key_end, channel,
+                        std::min(channel + strip_width, dim), dq(r), static_cast<const T*>(nullptr),
+                        0);
+      }
+    }
+    if (!block.finite_keys) add_dq_row_by_row(block.keys, first, keys, seen);
+
+    // dV += Pᵀ dO, dK += dSᵀ Q
+    const bool all_full =
+        std::all_of(seen, seen + tiles_.count(), [](const Seen& tile) { return tile.is_full(); });
+    if (finite_rows_ || all_full) {
+      multiply_rows<key_tile>(scratch_.dout, scratch_.weights, seen, 0, block_keys, dv);
+      multiply_rows<key_tile>(scratch_.q, scratch_.dscores, seen, 0, block_keys, dk);
+    } else {
+      add_keys_one_by_one(first, keys, seen, dk, dv);
+    }
+  }
+
+  /// Writes dq.
+  void finish() {
+    for (Index r = 0; r < rows(); ++r) {
+      auto* to = call_.dq.row(queries_.batch(), queries_[r].q_index, queries_[r].head);
+      using To = std::remove_cvref_t<decltype(*to)>;
+      for (Index c = 0; c < call_.shape.head_dim; ++c) to[c] = convert<To>(dq(r)[c] * scale_);
+    }
+  }
+
+ private:
+  T* weights(Index r) const { return scratch_.weights + r * block_keys; }
+  T* dscores(Index r) const { return scratch_.dscores + r * block_keys; }
+  T* dq(Index r) const { return scratch_.dq + r * layout_.key_row(); }
+
+  /// Turns row r of S and dP into P and dS. All 64 keys: those not seen get zeros.
+  void softmax_gradient(Index r, Index first, Index keys, const Seen& seen) {
+    T* p = weights(r);
+    T* ds = dscores(r);
+    const Pack scale = Pack::broadcast(scale_);
+    // Rules first, in a loop of their own: S becomes what the softmax was given.
+    if constexpr (Rules::has_scores) {
+      for (Index j = 0; j < block_keys; j += Pack::size) (Pack::load(p + j) * scale).store(p + j);
+      apply_rules(r, first, keys);
+    }
+    const Pack factor = Pack::broadcast(Rules::has_scores ? T(log2e) : scale_ * T(log2e));
+    const Pack lse = Pack::broadcast(scratch_.lse[r]), delta = Pack::broadcast(scratch_.delta[r]);
+    GQA_UNROLL
+    for (int j = 0; j < static_cast<int>(block_keys); j += static_cast<int>(Pack::size)) {
+      const Pack weight = exp2(Pack::load(p + j) * factor - lse);
+      weight.store(p + j);
+      (weight * (Pack::load(ds + j) - delta)).store(ds + j);
+    }
+    hide(r, first, keys, seen);
+    if constexpr (Rules::num_biases == 1) {
+      if (call_.backward.bias_gradient) add_bias_gradient(r, first, keys);
+    }
+    if constexpr (Rules::has_scores && !Rules::only_shifts) {
+      const T* derivatives = scratch_.derivatives;
+      for (Index j = 0; j < block_keys; j += Pack::size) {
+        (Pack::load(ds + j) * Pack::load(derivatives + j)).store(ds + j);
+      }
+    }
+  }
+
+  /// The score rules of row r, and their derivatives.
+  void apply_rules(Index r, Index first, Index keys) {
+    T* s = weights(r);
+    T* of_score = scratch_.derivatives;
+    T* of_bias = of_score + block_keys;
+    if constexpr (Rules::template has_pack_derivatives<T>) {
+      for (Index j = 0; j < keys; j += Pack::size) {
+        Pack x = Pack::load(s + j);
+        rules_.score_derivatives(x, queries_.where(r, first + j)).store(of_score + j);
+        x.store(s + j);
+      }
+    } else {
+      for (Index j = 0; j < keys; ++j) {
+        const auto at = rules_.score_derivative(s[j], queries_.where(r, first + j));
+        s[j] = at.score;
+        of_score[j] = at.of_score;
+        of_bias[j] = at.of_bias;
+      }
+    }
+  }
+
+  /// Zeroes what row r doesn't see, whatever came of it so far.
+  void hide(Index r, Index first, Index keys, const Seen& seen) {
+    const auto hide_key = [&](Index j) {
+      weights(r)[j] = dscores(r)[j] = 0;
+      if constexpr (Rules::has_scores) scratch_.derivatives[j] = 0;
+    };
+    for (int strip = 0; strip < 2; ++strip) {
+      const Index begin = strip * strip_width, end = begin + strip_width;
+      const Index visible_end =
+          seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
+      if (seen.strip[strip] == Coverage::partial) {
+        for (Index j = begin; j < visible_end; ++j) {
+          if (!rules_.visible(queries_.where(r, first + j))) hide_key(j);
+        }
+      }
+      for (Index j = visible_end; j < end; ++j) hide_key(j);
+    }
+  }
+
+  void add_bias_gradient(Index r, Index first, Index keys) {
+    const auto& bias = call_.backward.bias_gradient;
+    T* to = bias.row(queries_.batch(), queries_[r].head, queries_[r].q_index) + first;
+    const T* of_bias = scratch_.derivatives + block_keys;
+    const Index end = std::min(keys, bias.shape().kv_len - first);
+    for (Index j = 0; j < end; ++j) {
+      if (dscores(r)[j] != 0) to[j] += dscores(r)[j] * of_bias[j];
+    }
+  }
+
+  /// C += Aᵀ B for keys [begin, end) of the block, a multiple of Keys: A is P or dS [rows][64], B
+  /// the rows of dout or q, C [64][padded dim]. Rows before and behind those that see a tile's keys
+  /// are left out.
+  template <int Keys>
+  void multiply_rows(const RowStrips& b, const T* a, const Seen* seen, Index begin, Index end,
+                     T* c) const {
+    constexpr Index size = Pack::size;
+    constexpr int wide = 2, narrow = static_cast<int>(std::min<Index>(2, strip_width / 2 / size));
+    using A = Step<1, block_keys>;
+    const Index dim = b.padded_dim();
+    for (Index channel = 0; channel < dim; channel += strip_width) {
+      const Index width = b.width(channel);
+      for (Index key = begin; key < end; key += Keys) {
+        const auto sees = [&](Index tile) {
+          return seen[tile].key_begin <= key && key < seen[tile].key_end;
+        };
+        Index from = 0, to = tiles_.count();
+        while (from < to && !sees(from)) ++from;
+        while (from < to && !sees(to - 1)) --to;
+        if (from == to) continue;
+        const Index row = tiles_.begin(from), count = tiles_.begin(to) - row;
+        const T* factors = a + row * block_keys + key;
+        const T* lanes = b.strip(rows(), channel) + row * width;
+        T* sums = c + key * dim + channel;
+        if (width == strip_width) {
+          for (Index lane = 0; lane < width; lane += wide * size) {
+            multiply<Keys, wide, A, Product::outputs>(factors, lanes + lane, width, 0, count,
+                                                      sums + lane, dim, nullptr, 0);
+          }
+        } else {
+          for (Index lane = 0; lane < width; lane += narrow * size) {
+            multiply<Keys, narrow, A, Product::outputs>(factors, lanes + lane, width, 0, count,
+                                                        sums + lane, dim, nullptr, 0);
+          }
+        }
+      }
+    }
+  }
+
+  /// dQ += dS K for the rows of partial tiles with what a row doesn't see taken as zero: the same
+  /// sums in the same order, without 0 · NaN. Slow, and rare.
+  void add_dq_row_by_row(const T* block, Index first, Index keys, const Seen* seen) {
+    const Index dim = layout_.key_row();
+    T* clean = scratch_.clean_keys;
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      if (seen[tile].nothing() || !seen[tile].is_partial()) continue;
+      for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
+        std::copy(block, block + layout_.keys.block_elements(), clean);
+        for (Index j = 0; j < keys; ++j) {
+          if (rules_.visible(queries_.where(r, first + j))) continue;
+          for (Index c = 0; c < dim; ++c) clean[layout_.keys.value_offset(j, c)] = T(0);
+        }
+        multiply_values(Index{1}, layout_.keys, dscores(r), clean, seen[tile].key_begin,
+                        seen[tile].key_end, 0, dim, dq(r), static_cast<const T*>(nullptr), 0);
+      }
+    }
+  }
+
+  /// dV += Pᵀ dO, dK += dSᵀ Q in the same way: for each key, rows that don't see it taken as zero.
+  void add_keys_one_by_one(Index first, Index keys, const Seen* seen, T* dk, T* dv) {
+    for (Index j = 0; j < keys; ++j) {
+      scratch_.clean_q.copy_from(scratch_.q, rows());
+      scratch_.clean_dout.copy_from(scratch_.dout, rows());
+      for (Index r = 0; r < rows(); ++r) {
+        if (rules_.visible(queries_.where(r, first + j))) continue;
+        scratch_.clean_q.zero(rows(), r);
+        scratch_.clean_dout.zero(rows(), r);
+      }
+      multiply_rows<1>(scratch_.clean_dout, scratch_.weights, seen, j, j + 1, dv);
+      multiply_rows<1>(scratch_.clean_q, scratch_.dscores, seen, j, j + 1, dk);
+    }
+  }
+
+  const Call& call_;
+  const Rules& rules_;
+  const Layout& layout_;
+  Scratch scratch_;
+  QueryRows<T> queries_;
+  QueryRows<T> douts_;
+  RowTiles tiles_;
+  T scale_;
+  bool finite_rows_ = true;
+};
+
+}  // namespace GQA_ISA
+}  // namespace gqa

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// The gradient of attention, in double, from the formulas, with the weights of a row in memory. It
+// is what attend_backward() is tested against, so it stays plain. Of each row, forward and back:
+//
+//   s = scale q·k                        dq += scale ds k,  dk += scale ds q
+//   t = rules(s)                         ds = dt rules'(s)
+//   p = exp(t) / (Σ exp(t) + exp(sink))  dt = p (dp - p·dp),  dsink = -p_sink (p·dp)
+//   out = p v                            dp = dout vᵀ,  dv += p dout
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "gqa/kernel/backward_call.hpp"
+#include "gqa/kernel/rows_kv.hpp"
+#include "gqa/layout/pack.hpp"
+
+namespace gqa {
+namespace detail {
+
+/// Adds up the gradients of one KV head.
+template <typename Call>
+class ReferenceGradient {
+ public:
+  using T = typename Call::T;
+
+  ReferenceGradient(const Call& call, Index batch, Index kv_head)
+      : call_(call),
+        b_(batch),
+        kv_head_(kv_head),
+        kv_len_(call.source.length(batch)),
+        scale_(call.rules.scale(call.shape.head_dim)),
+        k_(size(kv_len_ * call.shape.head_dim)),
+        v_(size(kv_len_ * call.shape.value_dim)),
+        dk_(k_.size()),
+        dv_(v_.size()),
+        present_(std::make_unique<bool[]>(size(kv_len_))) {
+    copy_rows(call.source, b_, kv_head, k_.data(), v_.data(), present_.get());
+  }
+
+  void add_row(Index h, Index i) {
+    const AttentionShape& shape = call_.shape;
+    const Index dim = shape.head_dim, value_dim = shape.value_dim;
+    const auto* q = call_.q.row(b_, i, h);
+    const auto* dout = call_.dout.row(b_, i, h);
+    struct Pair {
+      Index j;
+      double p, dp, of_score, of_bias;
+    };
+    std::vector<Pair> pairs;  // what the row sees
+
+    // t = rules(scale q·k), dp = dout vᵀ
+    const double sink = call_.rules.sink(h);
+    double max = sink;
+    for (Index j = 0; j < kv_len_; ++j) {
+      const Where where{.batch = b_,
+                        .head = h,
+                        .q_index = i,
+                        .k_index = j,
+                        .q_pos = call_.q_pos(b_, i),
+                        .k_pos = first_position(call_.source, b_) + j};
+      if (!present_[size(j)] || !call_.rules.visible(where)) continue;
+      double s = 0, dp = 0;
+      for (Index c = 0; c < dim; ++c) s += convert<double>(q[c]) * k_[size(j * dim + c)];
+      for (Index c = 0; c < value_dim; ++c) {
+        dp += convert<double>(dout[c]) * v_[size(j * value_dim + c)];
+      }
+      const auto t = call_.rules.score_derivative(s * scale_, where);
+      if (!(t.score <= max)) max = t.score;
+      pairs.push_back({j, t.score, dp, t.of_score, t.of_bias});
+    }
+
+    // p = softmax(t), p·dp
+    if (max == -std::numeric_limits<double>::infinity()) max = 0;  // as in reference()
+    const double p_sink = std::exp(sink - max);
+    double sum = p_sink;
+    for (Pair& pair : pairs) sum += pair.p = std::exp(pair.p - max);
+    double mean = 0;
+    for (Pair& pair : pairs) mean += (pair.p /= sum) * pair.dp;
+
+    std::vector<double> dq(size(dim));
+    for (const auto& [j, p, dp, of_score, of_bias] : pairs) {
+      const double dt = p * (dp - mean), ds = scale_ * dt * of_score;
+      for (Index c = 0; c < dim; ++c) {
+        dq[size(c)] += ds * k_[size(j * dim + c)];
+        dk_[size(j * dim + c)] += ds * convert<double>(q[c]);
+      }
+      for (Index c = 0; c < value_dim; ++c) {
+        dv_[size(j * value_dim + c)] += p * convert<double>(dout[c]);
+      }
+      if (const auto& bias = call_.backward.bias_gradient) {
+        bias.row(b_, h, i)[j] += static_cast<T>(dt * of_bias);
+      }
+    }
+    if (!call_.backward.sink_gradient.empty() && !pairs.empty()) {
+      call_.backward.sink_gradient[size(h)] -= static_cast<T>(p_sink / sum * mean);
+    }
+    write(call_.dq.row(b_, i, h), dq.data(), dim);
+  }
+
+  void write_keys() const {
+    for (Index j = 0; j < kv_len_; ++j) {
+      write(call_.dk.row(b_, j, kv_head_), dk_.data() + j * call_.shape.head_dim,
+            call_.shape.head_dim);
+      write(call_.dv.row(b_, j, kv_head_), dv_.data() + j * call_.shape.value_dim,
+            call_.shape.value_dim);
+    }
+  }
+
+ private:
+  static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
+  template <typename To>
+  static void write(To* to, const double* from, Index n) {
+    std::transform(from, from + n, to, convert<To, double>);
+  }
+
+  const Call& call_;
+  Index b_, kv_head_, kv_len_;
+  double scale_;
+  std::vector<double> k_, v_;    // [kv_len, head_dim], [kv_len, value_dim]
+  std::vector<double> dk_, dv_;  // likewise
+  std::unique_ptr<bool[]> present_;
+};
+
+/// Zeroes everything that a backward pass adds to, or that belongs to no query or key.
+template <typename T>
+void zero(const TensorView<T>& x) {
+  for (Index b = 0; b < x.batch(); ++b) {
+    for (Index t = 0; t < x.tokens(); ++t) {
+      for (Index h = 0; h < x.heads(); ++h) std::fill_n(x.row(b, t, h), x.dim(), T(0));
+    }
+  }
+}
+
+}  // namespace detail
+
+/// attend_backward()'s twin: the gradients dq, dk, dv (and those that options ask for) of
+/// Σ out · dout, out being what reference() gives. Same arguments but for out and lse, which it
+/// computes anew, same conventions, same errors; no executor. Any KvSource. Use attend_backward().
+template <typename DOut, typename Query, KvSource Source, typename DQuery, typename DKey,
+          typename DValue, RulesOrPart RulesT>
+void reference_backward(const DOut& dout, const Query& q_in, const Source& kv, DQuery&& dq,
+                        DKey&& dk, DValue&& dv, const RulesT& rules_in,
+                        const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+  using T = AccumulatorOf<ScalarOf<const Query>>;
+  const auto& rules = as_rules(rules_in);
+  const TensorView<const ScalarOf<const Query>> q = view(q_in);
+  const TensorView<const ScalarOf<const DOut>> dout_view = view(dout);
+  const AttendOptions<T> forward{.q_lens = options.q_lens, .positions = options.positions};
+  // There is no out to be given; this one is of the right shape, and nobody looks into it.
+  T nothing = 0;
+  const TensorView<T> out(&nothing, {q.batch(), q.tokens(), q.heads(), kv.value_dim()});
+  const auto call = detail::make_backward_call(
+      "reference_backward", detail::make_call("reference_backward", q, kv, out, rules, forward),
+      dout_view, view(dq), view(dk), view(dv), options);
+
+  detail::zero(call.dq);
+  detail::zero(call.dk);
+  detail::zero(call.dv);
+  std::fill_n(options.bias_gradient.data(),
+              options.bias_gradient ? options.bias_gradient.size() : 0, T(0));
+  std::fill(options.sink_gradient.begin(), options.sink_gradient.end(), T(0));
+  for (Index b = 0; b < call.shape.batch; ++b) {
+    for (Index kv_head = 0; kv_head < call.shape.num_kv_heads; ++kv_head) {
+      detail::ReferenceGradient gradient(call, b, kv_head);
+      const Index group = call.shape.group();
+      for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+        for (Index i = 0; i < call.q_len(b); ++i) gradient.add_row(h, i);
+      }
+      gradient.write_keys();
+    }
+  }
+}
+
+/// The same over plain tensors, as attend_backward().
+template <typename DOut, typename Query, typename Key, typename Value, typename DQuery,
+          typename DKey, typename DValue, RulesOrPart RulesT>
+requires(!KvSource<Key>) void reference_backward(
+    const DOut& dout, const Query& q, const Key& k, const Value& v, DQuery&& dq, DKey&& dk,
+    DValue&& dv, const RulesT& rules,
+    const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+  reference_backward(dout, q, rows_kv(k, v), dq, dk, dv, rules, options);
+}
+
+}  // namespace gqa
