@@ -145,6 +145,42 @@ TEST(RmsNorm, LongRowsOfHalfDoNotOverflow) {
   EXPECT_EQ(static_cast<float>(y(0, 4999)), 1.0f);
 }
 
+TEST(RmsNormBackward, AgreesWithFiniteDifferences) {
+  auto x = random_matrix<double>(3, 7, 2);
+  const auto dy = random_matrix<double>(3, 7, 3);
+  Matrix<double> weight = random_matrix<double>(1, 7, 4), dweight = Matrix<double>::Zero(1, 7);
+  Matrix<double> y(3, 7), dx(3, 7);
+  const double eps = 0.1;
+  const auto loss = [&] {
+    rms_norm(x, std::span(weight.data(), 7), y, eps);
+    return (y.array() * dy.array()).sum();
+  };
+  const auto derivative = [&](double& number) {
+    const double before = number, h = 1e-3;
+    const auto at = [&](double shift) {
+      number = before + shift;
+      return loss();
+    };
+    const double result = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+    number = before;
+    return result;
+  };
+  rms_norm_backward(x, std::span(weight.data(), 7), dy, dx, std::span(dweight.data(), 7), eps);
+  for (Index i = 0; i < x.size(); ++i) EXPECT_NEAR(dx.data()[i], derivative(x.data()[i]), 1e-9);
+  for (Index i = 0; i < 7; ++i) EXPECT_NEAR(dweight(i), derivative(weight.data()[i]), 1e-9);
+
+  // In place, added once more, and without a weight.
+  Matrix<double> in_place = dy, twice = dweight;
+  rms_norm_backward(x, std::span(weight.data(), 7), in_place, in_place, std::span(twice.data(), 7),
+                    eps);
+  EXPECT_EQ(in_place, dx);
+  EXPECT_TRUE(twice.isApprox(2 * dweight, 1e-14));
+  weight.setOnes();
+  rms_norm_backward(x, std::span(weight.data(), 7), dy, in_place, std::span(twice.data(), 7), eps);
+  rms_norm_backward(x, std::span<const double>(), dy, dx, std::span<double>(), eps);
+  EXPECT_TRUE(dx.isApprox(in_place, 1e-14));
+}
+
 TEST(RmsNormErrors, NameTheNumbersThatDisagree) {
   const auto x = random_matrix<float>(2, 6);
   Matrix<float> y(2, 5), z(2, 6);
@@ -161,6 +197,14 @@ TEST(RmsNormErrors, NameTheNumbersThatDisagree) {
             "rms_norm: x has shape [1, 2, 1, 6], y [1, 2, 1, 5]");
   EXPECT_EQ(error_of([&] { rms_norm(x, std::span(weight), z); }),
             "rms_norm: the weight has 5 elements, rows have 6");
+  std::vector<float> dweight(4);
+  EXPECT_EQ(error_of([&] { rms_norm_backward(x, weight, x, y, dweight); }),
+            "rms_norm_backward: x has shape [1, 2, 1, 6], dy [1, 2, 1, 6], dx [1, 2, 1, 5]");
+  EXPECT_EQ(error_of([&] { rms_norm_backward(x, weight, x, z, dweight); }),
+            "rms_norm_backward: the weight has 5 elements, rows have 6");
+  const std::vector<float> fitting(6);
+  EXPECT_EQ(error_of([&] { rms_norm_backward(x, fitting, x, z, dweight); }),
+            "rms_norm_backward: dweight has 4 elements, the weight 6");
 }
 
 }  // namespace

@@ -204,6 +204,31 @@ TEST(Rope, NegativePositionsRotateBack) {
   for (Index i = 0; i < x.size(); ++i) EXPECT_NEAR(y.data()[i], x.data()[i], 1e-14);
 }
 
+TEST(Rope, BackwardIsTheTransposedRotation) {
+  // R linear: (R x)·y = x·(Rᵀ y), whatever scales cos and sin.
+  std::vector<RopeConfig> configs(3);
+  configs[0].rotary_dim = 6;
+  configs[1].scaling = YarnRopeScaling{.factor = 8, .original_max_position_embeddings = 16};
+  configs[1].style = RopeStyle::rotate_half;
+  configs[2].scaling = DynamicNtkRopeScaling{.factor = 2, .max_position_embeddings = 4};
+  for (const RopeConfig& config : configs) {
+    const RopeTable<double> table(config, 10, config.rotary_dim > 0 ? 8 : 0);
+    const auto x = random_tensor<double>(2, 9, 3, 10, 1), y = random_tensor<double>(2, 9, 3, 10, 2);
+    auto turned = x, back = y;
+    const std::vector<Index> first{0, 5};
+    apply_rope(table, turned, RopePositions::starting_at(first));
+    rope_backward(table, back, RopePositions::starting_at(first));
+    double forth_sum = 0, back_sum = 0, difference = 0;
+    for (Index i = 0; i < x.size(); ++i) {
+      forth_sum += turned.data()[i] * y.data()[i];
+      back_sum += x.data()[i] * back.data()[i];
+      difference += std::abs(back.data()[i] - y.data()[i]);
+    }
+    EXPECT_NEAR(forth_sum, back_sum, 1e-11);
+    EXPECT_GT(difference, 1);
+  }
+}
+
 TEST(Rope, GivenTablesAreUsedAsTheyAre) {
   const std::vector<float> cos{1, 1, 0, 0.5f}, sin{0, 0, 1, 2};  // 2 positions of 2 pairs
   const auto table =

@@ -53,6 +53,28 @@ void normalise_row(const T* x, const Weight* weight, T* y, Index n, double eps) 
   }
 }
 
+/// The gradient of one row; dx may be dy. Adds to dweight unless it is null.
+template <typename T, typename Weight>
+void normalise_row_backward(const T* x, const Weight* weight, const T* dy, T* dx, Weight* dweight,
+                            Index n, double eps) {
+  // y = s x weight, s = 1 / sqrt(mean(x²) + eps):
+  // dx = s (weight dy) - s³ x mean(x weight dy)
+  const double mean = sum_of_squares(x, n) / static_cast<double>(n);
+  const double s = 1.0 / std::sqrt(mean + eps);
+  double dot = 0;
+  for (Index i = 0; i < n; ++i) {
+    const double w = weight == nullptr ? 1.0 : static_cast<double>(weight[i]);
+    dot += static_cast<double>(x[i]) * w * static_cast<double>(dy[i]);
+  }
+  const double along_x = s * s * s * dot / static_cast<double>(n);
+  for (Index i = 0; i < n; ++i) {
+    const auto xi = static_cast<double>(x[i]), dyi = static_cast<double>(dy[i]);
+    const double w = weight == nullptr ? 1.0 : static_cast<double>(weight[i]);
+    if (dweight != nullptr) dweight[i] += static_cast<Weight>(s * xi * dyi);
+    dx[i] = static_cast<T>(s * w * dyi - along_x * xi);
+  }
+}
+
 }  // namespace GQA_ISA
 }  // namespace detail
 
@@ -80,6 +102,38 @@ void rms_norm(const X& x, const Weight& weight, Y&& y, double eps = 1e-5) {
       for (Index h = 0; h < from.heads(); ++h) {
         detail::normalise_row(from.row(b, t, h), weights == 0 ? nullptr : weight.data(),
                               to.row(b, t, h), from.dim(), eps);
+      }
+    }
+  }
+}
+
+/// The gradient of rms_norm(): dx from dy, all of x's shape (float or double; dx may be dy), and to
+/// dweight, of the weight's size, is added that of the weight. An empty weight is all 1, and has an
+/// empty dweight. Throws std::invalid_argument before anything is changed.
+template <typename X, typename Weight, typename DY, typename DX, typename DWeight>
+void rms_norm_backward(const X& x, const Weight& weight, const DY& dy, DX&& dx, DWeight&& dweight,
+                       double eps = 1e-5) {
+  const auto from = rows_of(x), incoming = rows_of(dy);
+  const auto to = rows_of(dx);
+  using T = typename decltype(to)::Element;
+  static_assert((std::same_as<T, float> ||
+                 std::same_as<T, double>)&&std::same_as<typename decltype(from)::Value, T> &&
+                    std::same_as<typename decltype(incoming)::Value, T>,
+                "rms_norm_backward: x, dy and dx are all float, or all double");
+  require(from.shape() == incoming.shape() && from.shape() == to.shape(),
+          "rms_norm_backward: x has shape ", from.shape(), ", dy ", incoming.shape(), ", dx ",
+          to.shape());
+  const auto weights = static_cast<Index>(weight.size());
+  require(weights == 0 || weights == from.dim(), "rms_norm_backward: the weight has ", weights,
+          " elements, rows have ", from.dim());
+  require(static_cast<Index>(dweight.size()) == weights, "rms_norm_backward: dweight has ",
+          static_cast<Index>(dweight.size()), " elements, the weight ", weights);
+  for (Index b = 0; b < from.batch(); ++b) {
+    for (Index t = 0; t < from.tokens(); ++t) {
+      for (Index h = 0; h < from.heads(); ++h) {
+        detail::normalise_row_backward(from.row(b, t, h), weights == 0 ? nullptr : weight.data(),
+                                       incoming.row(b, t, h), to.row(b, t, h),
+                                       weights == 0 ? nullptr : dweight.data(), from.dim(), eps);
       }
     }
   }

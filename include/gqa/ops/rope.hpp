@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -265,6 +266,28 @@ void rotate_row(T* row, RopeStyle style, Index half, Index begin, Index count, c
   }
 }
 
+/// apply_rope(), checked: rotates, or with `back` applies the transposed rotation.
+template <typename T, typename Real>
+void rotate_rows(const RopeTable<Real>& table, const TensorView<T>& rows,
+                 const RopePositions& positions, bool back) {
+  Real scratch[2 * rope_chunk], sin_back[rope_chunk];
+  for (Index b = 0; b < rows.batch(); ++b) {
+    Index length = 0;  // of the sequence, for dynamic scaling
+    for (Index t = 0; t < rows.tokens(); ++t) length = std::max(length, positions(b, t) + 1);
+    for (Index t = 0; t < rows.tokens(); ++t) {
+      for (Index begin = 0; begin < table.pairs(); begin += rope_chunk) {
+        const Index count = std::min(rope_chunk, table.pairs() - begin);
+        const auto [cos, sin] = table.cos_sin(positions(b, t), length, begin, count, scratch);
+        if (back) std::transform(sin, sin + count, sin_back, std::negate<>());
+        for (Index h = 0; h < rows.heads(); ++h) {
+          rotate_row(rows.row(b, t, h), table.style(), table.pairs(), begin, count, cos,
+                     back ? sin_back : sin);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace GQA_ISA
 }  // namespace detail
 
@@ -283,21 +306,22 @@ void apply_rope(const RopeTable<Real>& table, Tensor&& x, const RopePositions& p
                 "apply_rope: double tensors take a RopeTable<double>, all others RopeTable<float>");
   detail::check_rope(table, rows.shape(), positions);
 
-  Real scratch[2 * detail::rope_chunk];
-  for (Index b = 0; b < rows.batch(); ++b) {
-    Index length = 0;  // of the sequence, for dynamic scaling
-    for (Index t = 0; t < rows.tokens(); ++t) length = std::max(length, positions(b, t) + 1);
-    for (Index t = 0; t < rows.tokens(); ++t) {
-      for (Index begin = 0; begin < table.pairs(); begin += detail::rope_chunk) {
-        const Index count = std::min(detail::rope_chunk, table.pairs() - begin);
-        const auto [cos, sin] = table.cos_sin(positions(b, t), length, begin, count, scratch);
-        for (Index h = 0; h < rows.heads(); ++h) {
-          detail::rotate_row(rows.row(b, t, h), table.style(), table.pairs(), begin, count, cos,
-                             sin);
-        }
-      }
-    }
-  }
+  detail::rotate_rows(table, rows, positions, false);
+}
+
+/// The gradient of apply_rope(): turns that of the rotated tensor into that of x, in place. The
+/// transposed rotation, which is the rotation back times the square of a YaRN attention factor.
+template <typename Tensor, typename Real>
+void rope_backward(const RopeTable<Real>& table, Tensor&& gradient,
+                   const RopePositions& positions) {
+  const auto rows = view(gradient);
+  using T = typename decltype(rows)::Element;
+  static_assert(!std::is_const_v<T>, "rope_backward works in place: pass a mutable tensor");
+  static_assert(std::same_as<Real, AccumulatorOf<T>>,
+                "rope_backward: double tensors take a RopeTable<double>, all others "
+                "RopeTable<float>");
+  detail::check_rope(table, rows.shape(), positions);
+  detail::rotate_rows(table, rows, positions, true);
 }
 
 /// The same from x to `out` of the same shape; x is left as it is.
