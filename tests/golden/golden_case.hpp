@@ -149,6 +149,7 @@ class GoldenRules {
     if (key == "scale & causal & t5_bias") return erased(scale() & Causal{} & t5_bias());
     throw std::runtime_error("golden case " + case_.name() + " has rules unknown here: " + key);
   }
+  AdditiveBias<float> bias() const { return {dense(floats_.data(), case_.tensor_name("bias"))}; }
 
  private:
   template <RulesOrPart RulesT>
@@ -174,7 +175,6 @@ class GoldenRules {
     const std::string name = case_.tensor_name("mask");
     return {dense(golden_tensors().values<bool>(name).data(), name)};
   }
-  AdditiveBias<float> bias() const { return {dense(floats_.data(), case_.tensor_name("bias"))}; }
   RelativeBias t5_bias() const {
     const auto t5 = case_.rule("t5_bias");
     return {.table = floats_,
