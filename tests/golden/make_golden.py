@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from attention import attention
 from attention_cases import cases
+from layer_cases import layer_cases, layer_tensors
 from rope_cases import rms_norm, rms_norm_cases, rope, rope_cases
 from second_opinions import check
 
@@ -92,7 +93,7 @@ def attention_entry(c, store: Store) -> dict:
 def plain_entry(r: dict, tensors: dict, store: Store) -> dict:
     names = {}
     for key, x in tensors.items():
-        exact = key in ("y", "inv_freq")
+        exact = key in ("y", "inv_freq") or (key.startswith("d") and key != "dy")
         names[key] = store.add(f"{r['name']}/{key}", x if exact else x.float())
     return {**r, "tensors": names}
 
@@ -107,6 +108,7 @@ def main():
         "attention": [attention_entry(c, store) for c in cases()],
         "rope": [plain_entry(r, rope(r), store) for r in rope_cases()],
         "rms_norm": [plain_entry(r, rms_norm(r), store) for r in rms_norm_cases()],
+        "layer": [plain_entry(c, layer_tensors(c), store) for c in layer_cases()],
     }
     for name, entries in sections.items():
         assert len({e["name"] for e in entries}) == len(

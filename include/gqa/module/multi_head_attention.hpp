@@ -2,9 +2,11 @@
 // Copyright (c) 2026 The gqa authors
 //
 // MultiHeadAttention: an attention layer as a model's author uses it, from hidden states to hidden
-// states. The steps are in attention_pass.hpp, weights and their names in weights.hpp.
+// states. The steps are in attention_pass.hpp, those of training in attention_backward.hpp, weights
+// and their names in weights.hpp.
 #pragma once
 
+#include "gqa/module/attention_backward.hpp"
 #include "gqa/module/attention_pass.hpp"
 
 namespace gqa {
@@ -88,8 +90,7 @@ class MultiHeadAttention {
     const auto in = input("forward", x, "hidden_size", config_.hidden_size);
     const auto out = output("forward", in, y);
     check_q_lens("forward", in, q_lens);
-    require(weights_.is_fused(), "forward: self-attention reads keys and values of kv_hidden_size ",
-            config_.kv_hidden_size, " from x, whose hidden_size is ", config_.hidden_size);
+    check_self("forward");
     Workspace own;
     const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, q_lens};
     if constexpr (KvSink<Cache, T>) {
@@ -145,7 +146,127 @@ class MultiHeadAttention {
                             in, out, memory, rules, executor);
   }
 
+  // --- training ---
+
+  /// forward() without a cache that keeps in `record` what backward() needs. y must not be x.
+  template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial,
+            typename Isa = simd::IsaTag>
+  void forward(const X& x, Y&& y, AttentionRecord<T>& record, Workspace* workspace = nullptr,
+               const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+               std::span<const Index> q_lens = {}) const {
+    Workspace own;
+    const auto pass = self_pass("forward", x, workspace ? *workspace : own, q_lens);
+    const auto out = output("forward", pass.x, y);
+    record.resize(config_, pass.x.batch(), pass.x.tokens(), pass.x.tokens());
+    detail::forward_trained(pass, record, out, rules, executor);
+  }
+
+  /// The gradients of forward(x, y, record): from dy that of x into dx, tensors of x's shape and
+  /// not x itself, and those of the weights, which are added to `gradients` (made from config()).
+  /// rules and q_lens as forward() was given them; rows behind the q_lens are not read, and 0 in
+  /// dx. Gradients are the same bits for any number of threads. Throws std::invalid_argument
+  /// before anything is changed.
+  template <typename X, typename DY, typename DX, RulesOrPart RulesT = Causal,
+            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
+  void backward(const X& x, const DY& dy, DX&& dx, const AttentionRecord<T>& record,
+                AttentionWeights<T>& gradients, Workspace* workspace = nullptr,
+                const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+                std::span<const Index> q_lens = {}) const {
+    Workspace own;
+    const auto pass = self_pass("backward", x, workspace ? *workspace : own, q_lens);
+    const auto incoming = input("backward", dy, "hidden_size", config_.hidden_size);
+    const auto out = output("backward", pass.x, dx);
+    check_backward("backward", pass, incoming, record, gradients, rules);
+    const TensorView<T>* no_memory = nullptr;
+    detail::backward_trained(pass, record, incoming, out, no_memory, gradients, rules, executor);
+  }
+
+  /// Cross-attention from x to `memory` [batch, memory_len, kv_hidden_size] that keeps in `record`
+  /// what cross_backward() needs; as project_memory() and cross() without the cache between them.
+  template <typename X, typename Memory, typename Y, RulesOrPart RulesT = NoMask,
+            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
+  void cross(const X& x, const Memory& memory, Y&& y, AttentionRecord<T>& record,
+             Workspace* workspace = nullptr, const RulesT& rules = NoMask{},
+             ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {},
+             std::span<const Index> memory_lens = {}) const {
+    Workspace own;
+    const auto pass =
+        cross_pass("cross", x, memory, workspace ? *workspace : own, q_lens, memory_lens);
+    const auto out = output("cross", pass.x, y);
+    record.resize(config_, pass.x.batch(), pass.x.tokens(), pass.memory.tokens());
+    detail::forward_trained(pass, record, out, rules, executor);
+  }
+
+  /// The gradients of cross(x, memory, y, record), as backward(); that of the memory into dmemory.
+  template <typename X, typename Memory, typename DY, typename DX, typename DMemory,
+            RulesOrPart RulesT = NoMask, typename ExecutorT = const Serial,
+            typename Isa = simd::IsaTag>
+  void cross_backward(const X& x, const Memory& memory, const DY& dy, DX&& dx, DMemory&& dmemory,
+                      const AttentionRecord<T>& record, AttentionWeights<T>& gradients,
+                      Workspace* workspace = nullptr, const RulesT& rules = NoMask{},
+                      ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {},
+                      std::span<const Index> memory_lens = {}) const {
+    Workspace own;
+    const auto pass =
+        cross_pass("cross_backward", x, memory, workspace ? *workspace : own, q_lens, memory_lens);
+    const auto incoming = input("cross_backward", dy, "hidden_size", config_.hidden_size);
+    const auto out = output("cross_backward", pass.x, dx);
+    const TensorView<T> memory_out = output("cross_backward", pass.memory, dmemory);
+    check_backward("cross_backward", pass, incoming, record, gradients, rules);
+    detail::backward_trained(pass, record, incoming, out, &memory_out, gradients, rules, executor);
+  }
+
  private:
+  template <typename X>
+  detail::TrainedPass<T> self_pass(const char* who, const X& x, Workspace& workspace,
+                                   std::span<const Index> q_lens) const {
+    const auto in = input(who, x, "hidden_size", config_.hidden_size);
+    check_q_lens(who, in, q_lens);
+    check_self(who);
+    return {layer(), workspace, in, in, q_lens, q_lens};
+  }
+  template <typename X, typename Memory>
+  detail::TrainedPass<T> cross_pass(const char* who, const X& x, const Memory& memory,
+                                    Workspace& workspace, std::span<const Index> q_lens,
+                                    std::span<const Index> memory_lens) const {
+    const auto in = input(who, x, "hidden_size", config_.hidden_size);
+    const auto from = input(who, memory, "kv_hidden_size", config_.kv_hidden_size);
+    check_no_rope(who);
+    require(from.batch() == in.batch(), who, ": the memory's batch is ", from.batch(),
+            ", that of x ", in.batch());
+    check_q_lens(who, in, q_lens);
+    check_q_lens(who, from, memory_lens);
+    return {layer(), workspace, in, from, q_lens, memory_lens};
+  }
+  template <typename RulesT, typename Isa = simd::IsaTag>
+  void check_backward(const char* who, const detail::TrainedPass<T>& pass,
+                      const TensorView<const T>& dy, const AttentionRecord<T>& record,
+                      const AttentionWeights<T>& gradients, const RulesT& rules) const {
+    require(dy.shape() == pass.x.shape(), who, ": x is ", detail::HiddenShape{pass.x.shape()},
+            ", dy is ", detail::HiddenShape{dy.shape()});
+    const TensorShape q{pass.x.batch(), pass.x.tokens(), config_.num_heads, config_.head_dim};
+    const TensorShape k{pass.x.batch(), pass.memory.tokens(), config_.num_kv_heads,
+                        config_.head_dim};
+    require(record.q.shape() == q && record.k.shape() == k, who, ": the record is of queries ",
+            record.q.shape(), " and keys ", record.k.shape(), ", expected ", q, " and ", k);
+    for (int i = 0; i <= static_cast<int>(AttentionWeight::k_norm); ++i) {
+      const auto weight = static_cast<AttentionWeight>(i);
+      const auto have = gradients.shape_of(weight), want = weights_.shape_of(weight);
+      require(have.rows == want.rows && have.cols == want.cols, who, ": a gradient is [", have.rows,
+              ", ", have.cols, "], its weight [", want.rows, ", ", want.cols, "]");
+    }
+    Index kv_len = 0;
+    for (Index b = 0; b < k.batch; ++b) {
+      kv_len = std::max(
+          kv_len, pass.kv_lens.empty() ? k.tokens : pass.kv_lens[static_cast<std::size_t>(b)]);
+    }
+    detail::check_rules(detail::AttentionPass<T>{layer(), pass.workspace, pass.q_lens}, pass.x,
+                        as_rules(rules), kv_len);
+  }
+  void check_self(const char* who) const {
+    require(weights_.is_fused(), who, ": self-attention reads keys and values of kv_hidden_size ",
+            config_.kv_hidden_size, " from x, whose hidden_size is ", config_.hidden_size);
+  }
   detail::AttentionLayer<T> layer() const { return {config_, weights_, rope_ ? &*rope_ : nullptr}; }
 
   template <typename X>

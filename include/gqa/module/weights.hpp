@@ -6,6 +6,7 @@
 // Checkpoints are read and written by the names they use, see weight_names.hpp.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "gqa/core/scalar.hpp"
@@ -36,7 +37,7 @@ class AttentionWeights {
   explicit AttentionWeights(const MultiHeadAttentionConfig& config) : config_(config) {
     buffer_ = AlignedBuffer(carve(nullptr));
     carve(buffer_.data());
-    std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
+    set_zero();
   }
 
   /// A matrix [rows, cols] or a vector [rows], cols 1; 0 rows if the configuration has no such
@@ -98,6 +99,13 @@ class AttentionWeights {
   }
   /// A bias, or null where the configuration has none.
   const T* bias(AttentionWeight weight) const { return has(weight) ? place(weight) : nullptr; }
+
+  /// All numbers in one stretch, with zeros between the weights: what an optimiser walks through,
+  /// beside those of the gradients.
+  std::span<T> numbers() {
+    return {reinterpret_cast<T*>(buffer_.data()), buffer_.bytes() / sizeof(T)};
+  }
+  void set_zero() { std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0}); }
 
   /// Sets a weight from a matrix (row-major) or tensor of its shape, or from a contiguous range of
   /// as many numbers, of any Scalar type. Throws std::invalid_argument for a name that is unknown

@@ -56,10 +56,26 @@ template void cache(gqa::RingKvCache<float>&, const Tensor<float>&, Tensor<float
 template void cache(gqa::PagedKvCache<float>&, const Tensor<float>&, Tensor<float>&,
                     const Tensor<float>&);
 
+template <typename T>
+void gradients(const Tensor<T>& x, Tensor<T>& dx, const Eigen::Tensor<T, 3, Eigen::RowMajor>& lse,
+               const gqa::EigenPool& pool) {
+  const auto rules = gqa::Causal{} & gqa::SoftCap{50.0f} & gqa::SinkLogits{};
+  gqa::attend_backward(x, x, x, x, x, lse, dx, dx, dx, rules, {}, pool);
+  gqa::attend_backward(x, x, x, x, x, lse, dx, dx, dx, gqa::AdditiveBias{x});
+  gqa::reference_backward(x, x, x, x, dx, dx, dx, rules);
+}
+
+template void gradients(const Tensor<float>&, Tensor<float>&,
+                        const Eigen::Tensor<float, 3, Eigen::RowMajor>&, const gqa::EigenPool&);
+template void gradients(const Tensor<double>&, Tensor<double>&,
+                        const Eigen::Tensor<double, 3, Eigen::RowMajor>&, const gqa::EigenPool&);
+
 void row_maths(Tensor<float>& x, std::span<const float> weight) {
   const gqa::RopeTable<float> table({}, 64);
   gqa::apply_rope(table, x, gqa::RopePositions(3));
+  gqa::rope_backward(table, x, gqa::RopePositions(3));
   gqa::rms_norm(x, weight, x);
+  gqa::rms_norm_backward(x, weight, x, x, std::span<float>());
 }
 
 void layer(const Eigen::Tensor<float, 3, Eigen::RowMajor>& x,
@@ -67,6 +83,12 @@ void layer(const Eigen::Tensor<float, 3, Eigen::RowMajor>& x,
   gqa::MultiHeadAttention<float> attention({.hidden_size = 512, .num_heads = 8, .num_kv_heads = 2});
   attention.forward(x, y, &cache);
   attention.forward(x, y);
+  gqa::AttentionRecord<float> record;
+  gqa::AttentionWeights<float> gradients(attention.config());
+  attention.forward(x, y, record);
+  attention.backward(x, x, y, record, gradients);
+  attention.cross(x, x, y, record);
+  attention.cross_backward(x, x, x, y, y, record, gradients);
 }
 
 }  // namespace GQA_ISA
