@@ -88,6 +88,28 @@ TEST(Allocations, NoneInAWarmPrefillOfTheSameSize) {
   EXPECT_EQ(workspace.bytes(), bytes);
 }
 
+TEST(Allocations, NoneInAWarmBackwardPassAndScratchIsLinear) {
+  std::size_t bytes[2] = {};
+  for (const Index tokens : {600, 1200}) {
+    Random random(5);
+    const auto q = random_tensor<float>(random, {1, tokens, 12, 16});
+    const auto k = random_tensor<float>(random, {1, tokens, 12, 16});
+    AttentionResult<float, float> result({1, tokens, 12, 16});
+    attend(q.view(), k.view(), k.view(), result.out.view(), Causal{}, {.lse = result.lse_view()});
+    TestTensor<float> dq(q.shape()), dk(k.shape()), dv(k.shape());
+    Workspace workspace;
+    const auto step = [&] {
+      attend_backward(q.view(), q.view(), k.view(), k.view(), result.out.view(), result.lse_view(),
+                      dq.view(), dk.view(), dv.view(), Causal{}, {.workspace = &workspace});
+    };
+    step();
+    EXPECT_EQ(allocations_of(step), 0);
+    bytes[tokens / 1200] = workspace.bytes();
+  }
+  // A matrix of q_len x kv_len would be four times as large.
+  EXPECT_LE(bytes[1], bytes[0] * 5 / 2);
+}
+
 TEST(Allocations, ScratchDoesNotGrowWithTheKeys) {
   // No row of scores of kv_len, no repeated keys: scratch is a matter of rows and dimensions.
   Random random(4);

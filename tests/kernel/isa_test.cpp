@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "support/attention_case.hpp"
+#include "support/gradient_check.hpp"
 
 namespace gqa::test {
 namespace {
@@ -77,6 +78,31 @@ TEST(Isa, AttendEqualsReference_F32) { check<float, float>(); }
 TEST(Isa, AttendEqualsReference_F64) { check<double, double>(); }
 TEST(Isa, AttendEqualsReference_BF16) { check<bfloat16, bfloat16>(); }
 TEST(Isa, AttendEqualsReference_F16) { check<half, half>(); }
+
+TEST(Isa, BackwardEqualsReference_F32) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  Random random(5);
+  for (const Index group : {1, 5, 13}) {
+    for (const Index dim : {17, 64}) {
+      if (emulated && (group != 5 || dim != 17)) continue;
+      const AttentionCase c{.group = group,
+                            .num_kv_heads = 2,
+                            .q_len = 70,
+                            .kv_len = 100,
+                            .head_dim = dim,
+                            .value_dim = 81 - dim};
+      const auto input = make_input<float, float>(c, random);
+      RuleFactory factory(c.shape(), random);
+      const auto rules = factory.masks_and_scores(factory.default_scale(), MaskChoice::causal,
+                                                  ScoreChoice::soft_cap);
+      const auto dout = random_tensor<float>(random, input.out_shape());
+      auto forward = attend_over<float>(input, input.cache(), rules);
+      const auto gradients = backward_of(input, dout, forward, rules);
+      ExpectedGradients<float>(input, dout, rules).expect_close(gradients, to_string(c));
+      EXPECT_TRUE(same_bits(backward_of(input, dout, forward, rules, TestExecutor{3}), gradients));
+    }
+  }
+}
 
 TEST(Isa, PromptGivesTheSameBitsWholeAndTokenByToken) {
   GQA_TEST_SKIP_FOREIGN_ISA();

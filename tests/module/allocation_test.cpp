@@ -63,5 +63,20 @@ TEST(Allocations, WarmCrossAttentionDoesNone) {
   EXPECT_EQ(allocations_of([&] { layer.project_memory(memory, cache, &workspace); }), 0);
 }
 
+TEST(Allocations, AWarmTrainingStepDoesNone) {
+  const auto layer = wide_layer(true);
+  const auto x = random_hidden<float>(2, 150, 512);
+  Hidden<float> y(2, 150, 512), dx(2, 150, 512);
+  Workspace workspace;
+  AttentionRecord<float> record;
+  AttentionWeights<float> gradients(layer.config());
+  const auto step = [&] {
+    layer.forward(x, y, record, &workspace);
+    layer.backward(x, y, dx, record, gradients, &workspace);
+  };
+  step();
+  EXPECT_EQ(allocations_of(step), 0);
+}
+
 }  // namespace
 }  // namespace gqa::test

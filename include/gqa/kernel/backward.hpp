@@ -28,33 +28,47 @@ T dot(const A* a, const B* b, Index n) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-/// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off; the gradient
-/// of a sink logit, which has the weight 2^(sink - lse) and no value; and zeros behind the q_lens.
+/// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off, and zeros for
+/// dq behind the q_lens. A task is some tokens with all their heads, which lie side by side.
 template <typename Call, typename ExecutorT>
 void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor) {
   using T = typename Call::T;
   const AttentionShape& s = call.shape;
-  const std::span<T> sinks = call.backward.sink_gradient;
-  executor.run(s.num_heads, [&](Index h, Index) noexcept {
-    T dsink = 0;
-    for (Index b = 0; b < s.batch; ++b) {
-      T* row = delta + (b * s.num_heads + h) * s.q_len;
-      for (Index i = 0; i < call.q_len(b); ++i) {
-        row[i] = dot<T>(call.out.row(b, i, h), call.dout.row(b, i, h), s.value_dim);
-        if constexpr (Call::Rules::has_sinks) {
-          const T lse = call.options.lse(b, h, i);
-          const T sink = static_cast<T>(call.rules.sink(h));
-          // Without a key, and with a sink of -inf, lse is -inf: (-inf) - (-inf) is NaN.
-          const bool empty = lse == SoftmaxState<T>::empty_max;
-          if (!empty) dsink -= simd::exp2((sink - lse) * T(log2e)) * row[i];
+  constexpr Index tokens = 16;
+  const Index blocks = ceil_div(s.q_len, tokens);
+  executor.run(s.batch * blocks, [&](Index task, Index) noexcept {
+    const Index b = task / blocks, begin = task % blocks * tokens;
+    for (Index i = begin; i < std::min(begin + tokens, s.q_len); ++i) {
+      for (Index h = 0; h < s.num_heads; ++h) {
+        if (i < call.q_len(b)) {
+          delta[(b * s.num_heads + h) * s.q_len + i] =
+              dot<T>(call.out.row(b, i, h), call.dout.row(b, i, h), s.value_dim);
+        } else {
+          auto* dq = call.dq.row(b, i, h);
+          std::fill_n(dq, s.head_dim, std::remove_cvref_t<decltype(*dq)>(0));
         }
       }
-      for (Index i = call.q_len(b); i < s.q_len; ++i) {
-        auto* dq = call.dq.row(b, i, h);
-        std::fill_n(dq, s.head_dim, std::remove_cvref_t<decltype(*dq)>(0));
+    }
+  });
+}
+
+/// The gradient of a sink logit, which has the weight 2^(sink - lse) in every row and no value.
+template <typename Call, typename ExecutorT>
+void find_sink_gradient(const Call& call, const typename Call::T* delta, ExecutorT& executor) {
+  using T = typename Call::T;
+  const AttentionShape& s = call.shape;
+  executor.run(s.num_heads, [&](Index h, Index) noexcept {
+    const T sink = static_cast<T>(call.rules.sink(h));
+    T sum = 0;
+    for (Index b = 0; b < s.batch; ++b) {
+      for (Index i = 0; i < call.q_len(b); ++i) {
+        const T lse = call.options.lse(b, h, i);
+        // Without a key, and with a sink of -inf, lse is -inf: (-inf) - (-inf) is NaN.
+        if (lse == SoftmaxState<T>::empty_max) continue;
+        sum -= simd::exp2((sink - lse) * T(log2e)) * delta[(b * s.num_heads + h) * s.q_len + i];
       }
     }
-    if (!sinks.empty()) sinks[static_cast<std::size_t>(h)] = dsink;
+    call.backward.sink_gradient[static_cast<std::size_t>(h)] = sum;
   });
 }
 
@@ -84,7 +98,9 @@ void run_chunk(const Call& call, const BackwardPlan<Call>& plan, BackwardWorker<
 template <typename T, typename To>
 void write_key_rows(const TensorView<To>& to, Index b, Index kv_head, Index begin, Index filled,
                     Index end, const T* sums, Index row, T scale) {
+  constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
   for (Index j = begin; j < filled; ++j) {
+    if (j + ahead < filled) prefetch_row(to.row(b, j + ahead, kv_head), to.dim());
     To* out = to.row(b, j, kv_head);
     for (Index c = 0; c < to.dim(); ++c) out[c] = convert<To>(sums[j * row + c] * scale);
   }
@@ -155,6 +171,9 @@ void run_backward(const Call& call, ExecutorT& executor) {
   const auto& bias = call.backward.bias_gradient;
   if (bias) std::fill_n(bias.data(), bias.size(), T(0));
   find_deltas(call, delta, executor);
+  if constexpr (Call::Rules::has_sinks) {
+    if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, delta, executor);
+  }
   for_each_wave(call, chunks, [&](auto batch, auto kv_heads, auto chunk_range) {
     const Index per_head = chunk_range.end - chunk_range.begin;
     const Index per_sequence = (kv_heads.end - kv_heads.begin) * per_head;

@@ -154,8 +154,13 @@ class BackwardBlock {
 
   /// Writes dq.
   void finish() {
+    const auto row = [&](Index r) {
+      return call_.dq.row(queries_.batch(), queries_[r].q_index, queries_[r].head);
+    };
+    constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
     for (Index r = 0; r < rows(); ++r) {
-      auto* to = call_.dq.row(queries_.batch(), queries_[r].q_index, queries_[r].head);
+      if (r + ahead < rows()) prefetch_row(row(r + ahead), call_.shape.head_dim);
+      auto* to = row(r);
       using To = std::remove_cvref_t<decltype(*to)>;
       for (Index c = 0; c < call_.shape.head_dim; ++c) to[c] = convert<To>(dq(r)[c] * scale_);
     }
