@@ -102,6 +102,18 @@ void add_prefill(List& list) {
   }
 }
 
+void add_backward(List& list) {
+  const auto backward = [](const ModelShape& model, Index q_len) {
+    return Case{.model = model, .kv_len = q_len, .q_len = q_len, .backward = true};
+  };
+  const Goal goal{Figure::roofline, 0.55, 0.75};
+  for (const Index kv_heads : {32, 8, 1}) list.add(backward(shape(kv_heads, 64), 1024), goal);
+  list.add(backward(shape(8), 1024));
+  const Case step = backward(shape(8, 64), 1024);
+  list.compare("backward/f32/kv_heads:8/head_dim:64/q_len:1024/threads:1_over_2", step,
+               with_threads(step, 2), {Figure::speed_up, 1.85, 1.95});
+}
+
 /// The attention layers of models, without goals; left out unless a filter asks for them.
 void add_models(List& list) {
   for (const char* dtype : {"f32", "bf16", "f16", "int8"}) {
@@ -132,6 +144,7 @@ std::vector<Entry> entries() {
   add_decode(list);
   add_ratios(list);
   add_prefill(list);
+  add_backward(list);
   add_models(list);
   return list.entries;
 }

@@ -90,7 +90,81 @@ class RowsWork final : public WorkOverQueries {
   RowsKv<float> source_;
 };
 
+/// attend_backward() after attend(), causal.
+class BackwardWork final : public Work {
+ public:
+  explicit BackwardWork(const Case& c)
+      : q_(c.batch, c.q_len, c.model.num_heads, c.model.head_dim),
+        k_(c.batch, c.kv_len, c.model.num_kv_heads, c.model.head_dim),
+        v_(k_.dimensions()),
+        out_(q_.dimensions()),
+        dout_(q_.dimensions()),
+        dq_(q_.dimensions()),
+        dk_(k_.dimensions()),
+        dv_(k_.dimensions()),
+        lse_(c.batch, c.model.num_heads, c.q_len) {
+    Random random(1);
+    for (Tensor* x : {&q_, &k_, &v_, &dout_}) random.fill(*x);
+    gqa::attend(q_, k_, v_, out_, Causal{}, {.lse = lse_, .workspace = &workspace_});
+    kv_bytes = static_cast<double>(k_.size() + v_.size()) * sizeof(float);
+    // Five products where the forward pass has two.
+    flops = 2.5 * static_cast<double>(c.batch) *
+            causal_flops(c.model.num_heads, c.model.head_dim, c.q_len, c.kv_len);
+  }
+  void attend(const EigenPool& executor) override {
+    attend_backward(dout_, q_, k_, v_, out_, lse_, dq_, dk_, dv_, Causal{},
+                    {.workspace = &workspace_}, executor);
+  }
+  /// One KV head in full: the reference is slow. A tensor's tolerance is one of its largest
+  /// element, 30 times what is measured.
+  Agreement agreement() const override {
+    const Index group = q_.dimension(2) / k_.dimension(2);
+    const auto queries = [&](const Tensor& x) { return view(x).heads_slice(0, group); };
+    const auto keys = [&](const Tensor& x) { return view(x).heads_slice(0, 1); };
+    Tensor dq(q_.dimension(0), q_.dimension(1), group, q_.dimension(3));
+    Tensor dk(k_.dimension(0), k_.dimension(1), 1, k_.dimension(3)), dv(dk.dimensions());
+    reference_backward(queries(dout_), queries(q_), keys(k_), keys(v_), dq, dk, dv, Causal{});
+    Agreement worst;
+    compare(queries(dq_), view(dq), worst);
+    compare(keys(dk_), view(dk), worst);
+    compare(keys(dv_), view(dv), worst);
+    return worst;
+  }
+  std::span<const std::byte> memory() const override {
+    return {reinterpret_cast<const std::byte*>(k_.data()),
+            static_cast<std::size_t>(k_.size()) * sizeof(float)};
+  }
+
+ private:
+  static void compare(TensorView<const float> x, TensorView<const float> expected,
+                      Agreement& worst) {
+    double difference = 0, largest = 0;
+    for (Index b = 0; b < x.batch(); ++b) {
+      for (Index t = 0; t < x.tokens(); ++t) {
+        for (Index h = 0; h < x.heads(); ++h) {
+          for (Index c = 0; c < x.dim(); ++c) {
+            const double exact{expected.row(b, t, h)[c]};
+            const double d = std::abs(double{x.row(b, t, h)[c]} - exact);
+            if (!(d <= difference)) difference = d;
+            largest = std::max(largest, std::abs(exact));
+          }
+        }
+      }
+    }
+    if (!(difference <= worst.difference)) worst.difference = difference;
+    const double share = difference / (3e-5 * largest);
+    if (!(share <= worst.share_of_tolerance)) worst.share_of_tolerance = share;
+  }
+
+  Tensor q_;  // [batch, q_len, num_heads, head_dim]
+  Tensor k_;  // [batch, kv_len, num_kv_heads, head_dim]
+  Tensor v_, out_, dout_, dq_, dk_, dv_;
+  Eigen::Tensor<float, 3, Eigen::RowMajor> lse_;
+  Workspace workspace_;
+};
+
 std::unique_ptr<Work> make_work(const Case& c) {
+  if (c.backward && c.dtype == "f32") return std::make_unique<BackwardWork>(c);
   if (c.rows && c.dtype == "f32") return std::make_unique<RowsWork>(c);
   if (!c.rows && c.dtype == "f32") return std::make_unique<CacheWork<float>>(c);
   if (!c.rows && c.dtype == "bf16") return std::make_unique<CacheWork<bfloat16>>(c);
@@ -103,10 +177,13 @@ std::unique_ptr<Work> make_work(const Case& c) {
 }  // namespace
 
 std::string name_of(const Case& c) {
-  return message(c.decodes() ? "decode" : "prefill", c.rows ? "_rows/" : "/", c.dtype,
-                 "/heads:", c.model.num_heads, "/kv_heads:", c.model.num_kv_heads,
-                 "/head_dim:", c.model.head_dim, c.decodes() ? "/kv_len:" : "/q_len:", c.kv_len,
-                 "/batch:", c.batch, "/threads:", c.threads);
+  return message(c.backward    ? "backward"
+                 : c.decodes() ? "decode"
+                               : "prefill",
+                 c.rows ? "_rows/" : "/", c.dtype, "/heads:", c.model.num_heads,
+                 "/kv_heads:", c.model.num_kv_heads, "/head_dim:", c.model.head_dim,
+                 c.decodes() ? "/kv_len:" : "/q_len:", c.kv_len, "/batch:", c.batch,
+                 "/threads:", c.threads);
 }
 
 std::optional<Case> case_of(const std::string& name) {
@@ -121,6 +198,7 @@ std::optional<Case> case_of(const std::string& name) {
   const std::string_view kind = phase;
   c.dtype = dtype;
   c.q_len = kind.starts_with("decode") ? 1 : c.kv_len;
+  c.backward = kind.starts_with("backward");
   c.rows = kind.ends_with("_rows");
   // Whatever was overlooked makes another name.
   if (name_of(c) != name) return std::nullopt;

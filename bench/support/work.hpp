@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// What attention_bench times: a call of attend() over a filled cache, or over a user's own tensors.
+// What attention_bench times: a call of attend() over a filled cache, or over a user's own tensors,
+// or of attend_backward().
 #pragma once
 
 #include <list>
@@ -22,23 +23,25 @@ struct Case {
   Index q_len = 0;  ///< 1: decode; kv_len: prefill
   Index batch = 1;
   Index threads = 1;
-  bool rows = false;  ///< keys and values are a user's row-major tensors, not a cache
+  bool rows = false;      ///< keys and values are a user's row-major tensors, not a cache
+  bool backward = false;  ///< the gradient; of a user's tensors, kv_len == q_len
 
-  bool decodes() const { return q_len == 1; }
+  bool decodes() const { return q_len == 1 && !backward; }
 };
 
 /// decode/f32/heads:32/kv_heads:8/head_dim:128/kv_len:4096/batch:1/threads:1; of rows,
-/// decode_rows/…
+/// decode_rows/…; of gradients, backward/…
 std::string name_of(const Case& c);
 /// The case of a name; nothing for other text.
 std::optional<Case> case_of(const std::string& name);
 
-/// Queries, keys and values in memory, and attend() over them.
+/// Queries, keys and values in memory, and a call over them.
 class Work {
  public:
   virtual ~Work() = default;
+  /// attend(), or attend_backward().
   virtual void attend(const EigenPool& executor) = 0;
-  /// How far what attend() wrote is from the reference.
+  /// How far what it wrote is from the reference.
   virtual Agreement agreement() const = 0;
   /// The keys and values, or a good part of them.
   virtual std::span<const std::byte> memory() const = 0;
