@@ -176,6 +176,17 @@ TEST(LayerBackward, AddsToGradientsWithTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
+TEST(LayerBackward, OfNoTokensIsNothing) {
+  const Layer layer = random_layer<double>({.hidden_size = 8, .num_heads = 2});
+  const Hidden<double> x(2, 0, 8);
+  Hidden<double> y(2, 0, 8), dx(2, 0, 8);
+  AttentionRecord<double> record;
+  AttentionWeights<double> gradients(layer.config());
+  layer.forward(x, y, record);
+  layer.backward(x, y, dx, record, gradients);
+  for (const double g : gradients.numbers()) EXPECT_EQ(g, 0);
+}
+
 TEST(LayerBackward, RefusesWhatDoesNotFit) {
   const Layer layer({.hidden_size = 8, .num_heads = 2});
   const auto x = random_hidden<double>(1, 5, 8), shorter = random_hidden<double>(1, 4, 8);

@@ -17,6 +17,17 @@
 
 namespace gqa {
 
+namespace detail {
+/// A dense tensor in a carver's memory; empty while its size is counted.
+template <typename T>
+TensorView<T> take_tensor(Carver& carver, const TensorShape& shape) {
+  const Index size = shape.batch * shape.tokens * shape.heads * shape.dim;
+  T* const data = carver.take<T>(size);
+  if (data == nullptr && size > 0) return {};
+  return {data, shape};
+}
+}  // namespace detail
+
 /// What a pass that is trained leaves for the way back: queries, keys and values as attention read
 /// them (before the norm, too, where there is one), what it gave, and its lse. The caller owns it;
 /// it only grows, so that steps of one shape allocate nothing. One per layer and pass in flight.
@@ -45,9 +56,7 @@ class AttentionRecord {
   void carve(Carver& carver, const MultiHeadAttentionConfig& c, Index batch, Index q_len,
              Index kv_len) {
     const auto take = [&](Index tokens, Index heads_of, Index dim) -> TensorView<T> {
-      T* const data = carver.take<T>(batch * tokens * heads_of * dim);
-      if (data == nullptr) return {};
-      return {data, {batch, tokens, heads_of, dim}};
+      return detail::take_tensor<T>(carver, {batch, tokens, heads_of, dim});
     };
     q = take(q_len, c.num_heads, c.head_dim);
     k = take(kv_len, c.num_kv_heads, c.head_dim);
@@ -151,10 +160,7 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
   const auto rules = with_scale(as_rules(part), pass.config());
   const AttentionWeights<T>& weights = pass.layer.weights;
   const auto carve = [&](Carver& carver) {
-    const auto like = [&](const TensorView<T>& x) -> TensorView<T> {
-      T* const data = carver.take<T>(x.batch() * x.tokens() * x.heads() * x.dim());
-      return data == nullptr ? TensorView<T>() : TensorView<T>(data, x.shape());
-    };
+    const auto like = [&](const TensorView<T>& x) { return take_tensor<T>(carver, x.shape()); };
     return std::array{like(record.q), like(record.k), like(record.v), like(record.heads)};
   };
   Carver size;
