@@ -36,6 +36,7 @@
 #include "gqa/kernel/explain.hpp"
 #include "gqa/kernel/reference.hpp"
 #include "gqa/kernel/rows_kv.hpp"
+#include "gqa/kernel/shared_prefix.hpp"  // attend_shared_prefix: a prompt that many sequences share
 
 // Keys and values that stay.
 #include "gqa/cache/contiguous.hpp"      // KvCache

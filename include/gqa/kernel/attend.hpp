@@ -15,6 +15,20 @@ namespace gqa {
 namespace detail {
 inline namespace GQA_ISA {
 
+/// Gives the rows behind each sequence's q_len what a row has that sees nothing.
+template <typename Call>
+void clear_unused_rows(const Call& call) {
+  for (Index b = 0; b < call.shape.batch; ++b) {
+    for (Index i = call.q_len(b); i < call.shape.q_len; ++i) {
+      for (Index h = 0; h < call.shape.num_heads; ++h) {
+        auto* y = call.out.row(b, i, h);
+        std::fill_n(y, call.shape.value_dim, std::remove_cvref_t<decltype(*y)>(0));
+        if (call.options.lse) call.options.lse(b, h, i) = SoftmaxState<typename Call::T>::empty_max;
+      }
+    }
+  }
+}
+
 /// Runs a checked call with plan.scratch_bytes of memory.
 template <typename Call, typename ExecutorT>
 void run_call(const Call& call, const AttendPlan& plan, std::byte* memory, ExecutorT& executor) {
@@ -25,16 +39,7 @@ void run_call(const Call& call, const AttendPlan& plan, std::byte* memory, Execu
   } else {
     attend_row_blocks(call, plan, layout, scratch, executor);
   }
-  // Rows behind a sequence's q_len.
-  for (Index b = 0; b < call.shape.batch; ++b) {
-    for (Index i = call.q_len(b); i < call.shape.q_len; ++i) {
-      for (Index h = 0; h < call.shape.num_heads; ++h) {
-        auto* y = call.out.row(b, i, h);
-        std::fill_n(y, call.shape.value_dim, std::remove_cvref_t<decltype(*y)>(0));
-        if (call.options.lse) call.options.lse(b, h, i) = SoftmaxState<typename Call::T>::empty_max;
-      }
-    }
-  }
+  clear_unused_rows(call);
 }
 
 /// Plans, finds scratch, packs rows of keys where several row blocks would each pack them again.

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// Sequences that begin with the same tokens, as a system prompt, and share the memory of their keys
+// and values (PagedKvCache::fork(), start_with()): attention over what they share is one product of
+// all their query rows with keys that are read once, merged with each sequence's own part
+// (Hydragen: Juravsky et al. 2024, arXiv 2402.05099). Splits are anchored at key 0 and a row's bits
+// don't depend on its company, so that the result has the bits of attend().
+#pragma once
+
+#include <array>
+
+#include "gqa/kernel/attend.hpp"
+#include "gqa/kernel/splits.hpp"
+
+namespace gqa {
+namespace detail {
+inline namespace GQA_ISA {
+
+/// Sequences whose splits [split_begin, split_end) lie in the same memory: places [begin, end) of
+/// PrefixTree's order. A single sequence goes on to its end.
+struct PrefixNode {
+  Index begin = 0;
+  Index end = 0;
+  Index split_begin = 0;
+  Index split_end = 0;
+  Index depth = 0;
+
+  bool is_leaf() const { return end - begin == 1; }
+};
+
+/// Which sequences share which splits. Found by where blocks lie, not by what is in them.
+template <KvSource Source>
+class PrefixTree {
+ public:
+  /// Nothing is allocated: `order` is [batch], `nodes` [2 batch].
+  PrefixTree(const Source& source, Index* order, PrefixNode* nodes)
+      : source_(source), order_(order), nodes_(nodes) {
+    const Index batch = source.batch();
+    for (Index b = 0; b < batch; ++b) order_[b] = b;
+    if (batch > 0) add({.end = batch});
+    for (Index i = 0; i < size_; ++i) {  // parents before their children
+      if (!nodes_[i].is_leaf()) divide(i);
+    }
+  }
+
+  Index size() const { return size_; }
+  const PrefixNode& operator[](Index node) const { return nodes_[node]; }
+  Index sequence(Index place) const { return order_[place]; }
+  /// Does any split serve two sequences?
+  bool shares() const {
+    return std::any_of(nodes_, nodes_ + size_, [](const PrefixNode& node) {
+      return !node.is_leaf() && node.split_end > node.split_begin;
+    });
+  }
+
+ private:
+  void add(PrefixNode node) {
+    if (node.is_leaf()) node.split_end = ceil_div(source_.length(order_[node.begin]), split_keys);
+    nodes_[size_++] = node;
+  }
+  /// Extends a node by the splits that all of its sequences share, and groups them behind that.
+  /// Each division leaves two groups or more, so that there are fewer inner nodes than sequences.
+  void divide(Index i) {
+    PrefixNode& node = nodes_[i];
+    Index together = node.end;
+    while ((together = group(node.begin, node.end, node.split_end)) == node.end) ++node.split_end;
+    for (Index begin = node.begin; begin < node.end; begin = together) {
+      together = group(begin, node.end, node.split_end);
+      add({.begin = begin,
+           .end = together,
+           .split_begin = node.split_end,
+           .split_end = node.split_end,
+           .depth = node.depth + 1});
+    }
+  }
+  /// Moves the sequences that share a split with the first one of [begin, end) behind it, and
+  /// returns where they end.
+  Index group(Index begin, Index end, Index split) {
+    Index together = begin + 1;
+    for (Index place = together; place < end; ++place) {
+      if (!same_memory(order_[begin], order_[place], split)) continue;
+      std::rotate(order_ + together, order_ + place, order_ + place + 1);
+      ++together;
+    }
+    return together;
+  }
+  bool same_memory(Index a, Index b, Index split) const {
+    const Index begin = split * split_keys, end = begin + split_keys;
+    if (std::min(Index{source_.length(a)}, Index{source_.length(b)}) < end ||
+        first_position(source_, a) != first_position(source_, b)) {
+      return false;
+    }
+    constexpr std::size_t blocks = split_keys / block_keys;
+    const StripLayout<typename Source::Storage> layout(source_.head_dim(), source_.value_dim());
+    const auto addresses = [&](Index sequence, Index kv_head) {
+      std::array<const std::byte*, blocks> at{};
+      source_.for_each_run(sequence, kv_head, begin, end, [&](const StripRun& run) {
+        for (Index i = 0; i * block_keys < run.count; ++i) {
+          at[static_cast<std::size_t>((run.first - begin) / block_keys + i)] =
+              run.blocks + i * layout.block_bytes();
+        }
+      });
+      return at;
+    };
+    for (Index h = 0; h < source_.num_kv_heads(); ++h) {
+      if (addresses(a, h) != addresses(b, h)) return false;
+    }
+    return true;
+  }
+
+  const Source& source_;
+  Index* order_;
+  PrefixNode* nodes_;
+  Index size_ = 0;
+};
+
+/// The queries of several sequences, one behind the other, as one sequence: which of them is which.
+struct JoinedQueries {
+  const Index* sequences;  // [count]
+  const Index* first;      // [count + 1], each one's first query; from any number on
+  Index count;
+
+  Index member(Index q_index) const {
+    return std::upper_bound(first, first + count + 1, q_index + first[0]) - first - 1;
+  }
+  Index sequence(Index q_index) const { return sequences[member(q_index)]; }
+  Index own_index(Index q_index) const { return q_index + first[0] - first[member(q_index)]; }
+};
+
+/// The rules of a call, asked about joined queries. Keys and their positions are the same for all.
+template <typename RulesT>
+class JoinedRules {
+ public:
+  static constexpr bool has_scores = RulesT::has_scores;
+  template <typename T>
+  static constexpr bool has_pack_scores = RulesT::template has_pack_scores<T>;
+
+  JoinedRules(const RulesT& rules, const JoinedQueries& queries)
+      : rules_(rules), queries_(queries) {}
+
+  double scale(Index head_dim) const { return rules_.scale(head_dim); }
+  bool visible(const Where& where) const { return rules_.visible(own(where)); }
+  template <typename T>
+  T score(T x, const Where& where) const {
+    return rules_.score(x, own(where));
+  }
+  template <typename PackT>
+  PackT scores(PackT x, const Where& first) const {
+    return rules_.scores(x, own(first));
+  }
+  /// What all sequences of the tile agree on, or partial.
+  Coverage tile(const Tile& tile, Index first_head, Index num_heads) const {
+    const auto of_member = [&](Index m) {
+      const Index first = queries_.first[m] - queries_.first[0];
+      Tile part = tile;
+      part.batch = queries_.sequences[m];
+      part.q_begin = std::max(tile.q_begin - first, Index{0});
+      part.q_end = std::min(tile.q_end - first, queries_.first[m + 1] - queries_.first[m]);
+      return rules_.tile(part, first_head, num_heads);
+    };
+    const Index begin = queries_.member(tile.q_begin), end = queries_.member(tile.q_end - 1) + 1;
+    Coverage seen = of_member(begin);
+    for (Index m = begin + 1; m < end && seen != Coverage::partial; ++m) {
+      const bool empty = queries_.first[m] == queries_.first[m + 1];
+      if (!empty && of_member(m) != seen) seen = Coverage::partial;
+    }
+    return seen;
+  }
+
+ private:
+  Where own(Where where) const {
+    where.batch = queries_.sequence(where.q_index);
+    where.q_index = queries_.own_index(where.q_index);
+    return where;
+  }
+
+  const RulesT& rules_;
+  JoinedQueries queries_;
+};
+
+/// A call of several sequences with joined queries, as far as RowBlock asks.
+template <typename CallT>
+struct JoinedCall {
+  using Source = typename CallT::Source;
+  using T = typename CallT::T;
+  using Storage = typename CallT::Storage;
+  using Rules = JoinedRules<typename CallT::Rules>;
+  struct Rows {
+    const CallT& call;
+    const JoinedQueries& queries;
+    auto* row(Index, Index q_index, Index head) const {
+      return call.q.row(queries.sequence(q_index), queries.own_index(q_index), head);
+    }
+  };
+
+  JoinedCall(const CallT& call, const JoinedQueries& joined)
+      : queries(joined),
+        q{call, queries},
+        source(call.source),
+        rules(call.rules, joined),
+        shape(call.shape) {}
+  Index q_pos(Index, Index q_index) const {
+    return q.call.q_pos(queries.sequence(q_index), queries.own_index(q_index));
+  }
+
+  JoinedQueries queries;
+  Rows q;
+  const Source& source;
+  Rules rules;
+  const AttentionShape& shape;
+};
+
+/// Attention of all rows, node by node from the root: of each row, a state and an output that go on
+/// from the node before.
+template <typename Call, typename ExecutorT>
+class SharedPrefixRun {
+ public:
+  using T = typename Call::T;
+  using Joined = JoinedCall<Call>;
+
+  SharedPrefixRun(const Call& call, Workspace& workspace, ExecutorT& executor)
+      : call_(call),
+        executor_(executor),
+        layout_(call.shape.head_dim, call.shape.value_dim),
+        plan_{.workers = executor.concurrency()} {
+    Index queries = 0;
+    for (Index b = 0; b < call.shape.batch; ++b) queries += call.q_len(b);
+    rows_ = queries * call.shape.num_heads;
+    plan_.block_rows = std::clamp(queries * call.shape.group(), Index{1}, max_block_rows);
+    Carver size;
+    carve(size);
+    std::byte* memory = workspace.reserve(size.bytes() + worker_bytes());
+    Carver carver(memory);
+    carve(carver);
+    workers_ = memory + carver.bytes();
+  }
+
+  /// False if nothing is shared; nothing has been done then.
+  bool run() {
+    const PrefixTree tree(call_.source, order_, nodes_);
+    if (!tree.shares()) return false;
+    first_query_[0] = 0;
+    for (Index place = 0; place < call_.shape.batch; ++place) {
+      first_query_[place + 1] = first_query_[place] + call_.q_len(tree.sequence(place));
+    }
+    std::fill_n(states_, rows_, SoftmaxState<T>{});
+    std::fill_n(out_, rows_ * layout_.padded_value_dim(), T(0));
+    for (Index begin = 0, end = 0; begin < tree.size(); begin = end) {  // nodes of one depth
+      first_task_[begin] = 0;
+      for (end = begin; end < tree.size() && tree[end].depth == tree[begin].depth; ++end) {
+        first_task_[end + 1] = first_task_[end] + tasks(tree[end]);
+      }
+      executor_.run(first_task_[end], [&](Index task, Index worker) noexcept {
+        const Index* next = std::upper_bound(first_task_ + begin, first_task_ + end + 1, task);
+        const PrefixNode& node = tree[next - first_task_ - 1];
+        const Index number = task - *(next - 1);
+        const Index kv_head = number % call_.shape.num_kv_heads;
+        const Index row = number / call_.shape.num_kv_heads * max_block_rows;
+        if (node.is_leaf()) {
+          finish(node, tree.sequence(node.begin), kv_head, row, worker);
+        } else {
+          share(node, tree.sequence(node.begin), kv_head, row, worker);
+        }
+      });
+    }
+    return true;
+  }
+
+ private:
+  void carve(Carver& carver) {
+    const Index batch = call_.shape.batch;
+    order_ = carver.take<Index>(batch);
+    nodes_ = carver.take<PrefixNode>(2 * batch);
+    first_query_ = carver.take<Index>(batch + 1);
+    first_task_ = carver.take<Index>(2 * batch + 1);
+    states_ = carver.take<SoftmaxState<T>>(rows_);
+    out_ = carver.take<T>(rows_ * layout_.padded_value_dim());
+  }
+  /// Of one kind of task at a time.
+  std::size_t worker_bytes() const {
+    return std::max(Scratch<Call>(nullptr, plan_, layout_, 0).bytes,
+                    Scratch<Joined>(nullptr, plan_, layout_, 0).bytes);
+  }
+  /// Rows of a node that read one KV head.
+  Index rows(const PrefixNode& node) const {
+    return (first_query_[node.end] - first_query_[node.begin]) * call_.shape.group();
+  }
+  Index tasks(const PrefixNode& node) const {
+    if (!node.is_leaf() && node.split_begin == node.split_end) return 0;
+    return ceil_div(rows(node), max_block_rows) * call_.shape.num_kv_heads;
+  }
+  /// Where the state of a node's first row is.
+  Index first_row(const PrefixNode& node, Index kv_head) const {
+    return kv_head * (rows_ / call_.shape.num_kv_heads) +
+           first_query_[node.begin] * call_.shape.group();
+  }
+  template <typename Block, typename Worker>
+  void attend_split(Block& block, Index first, Index split, Index length, const Worker& worker) {
+    const Index begin = split * split_keys, dim = layout_.padded_value_dim();
+    block.reset(worker.states, worker.out);
+    walk(call_.source, layout_, block, begin, std::min(length, begin + split_keys), worker.packed);
+    for (Index r = 0; r < block.rows(); ++r) {
+      merge(states_[first + r], out_ + (first + r) * dim, worker.states[r], worker.out + r * dim,
+            dim);
+    }
+  }
+
+  /// The splits that several sequences share, for rows [row, row + 96) of their joined queries.
+  void share(const PrefixNode& node, Index sequence, Index kv_head, Index row, Index worker_index) {
+    const Scratch<Joined> scratch(workers_, plan_, layout_, 0);
+    const auto worker = scratch.worker(worker_index);
+    const Joined joined(call_, {.sequences = order_ + node.begin,
+                                .first = first_query_ + node.begin,
+                                .count = node.end - node.begin});
+    RowBlockOf<Joined> block(joined, layout_, worker.rows, sequence, kv_head, row,
+                             std::min(max_block_rows, rows(node) - row));
+    const Index first = first_row(node, kv_head) + row;
+    for (Index split = node.split_begin; split < node.split_end; ++split) {
+      const Index end = (split + 1) * split_keys;
+      if (block.skips(split * split_keys, end)) continue;
+      attend_split(block, first, split, end, worker);
+    }
+  }
+
+  /// A sequence's own splits, and its result.
+  void finish(const PrefixNode& node, Index b, Index kv_head, Index row, Index worker_index) {
+    const Scratch<Call> scratch(workers_, plan_, layout_, 0);
+    const auto worker = scratch.worker(worker_index);
+    RowBlockOf<Call> block(call_, layout_, worker.rows, b, kv_head, row,
+                           std::min(max_block_rows, rows(node) - row));
+    const Index first = first_row(node, kv_head) + row;
+    const Index own = node.split_begin * split_keys;
+    const auto skips = [&](Index begin, Index end) {
+      return end <= own || block.skips(std::max(begin, own), end);
+    };
+    for_each_split(call_.source, b, skips, [&](Index split) {
+      attend_split(block, first, split, call_.source.length(b), worker);
+    });
+    write_rows(call_, block, states_ + first, out_ + first * layout_.padded_value_dim(),
+               layout_.padded_value_dim());
+  }
+
+  const Call& call_;
+  ExecutorT& executor_;
+  StripLayout<typename Call::Storage> layout_;
+  AttendPlan plan_;
+  Index rows_ = 0;
+  Index* order_;             // [batch], of the tree
+  PrefixNode* nodes_;        // [2 batch], of the tree
+  Index* first_query_;       // [batch + 1], by place
+  Index* first_task_;        // [2 batch + 1], by node, from 0 on for each depth
+  SoftmaxState<T>* states_;  // [num_kv_heads][queries by place][group]
+  T* out_;                   // the same rows, [padded value_dim] each
+  std::byte* workers_;
+};
+
+}  // namespace GQA_ISA
+}  // namespace detail
+
+inline namespace GQA_ISA {
+
+/// attend(), for a batch in which sequences may share memory: the same arguments, result and bits.
+/// Of what sequences share, whole splits (512 keys, counted from key 0) are read once for all of
+/// them; where there are none it is attend(). Groups within groups are found, too: all begin with
+/// one system prompt, and some go on with the same document.
+///
+/// Workers share the work by sequence groups, KV heads and rows, not by keys: a single group with
+/// one KV head and few rows keeps one of them busy.
+template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT,
+          typename ExecutorT = const Serial>
+requires(Source::layout == KvLayout::strips) void attend_shared_prefix(
+    const Query& q, const Source& kv, Out&& out, const RulesT& rules,
+    const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
+    ExecutorT&& executor = Serial{}) {
+  static_assert(Executor<ExecutorT>,
+                "gqa::attend_shared_prefix: the last argument must model gqa::Executor");
+  const auto& all_rules = as_rules(rules);
+  const TensorView<const ScalarOf<const Query>> q_view = view(q);
+  const auto call =
+      detail::make_call("attend_shared_prefix", q_view, kv, view(out), all_rules, options);
+  Workspace own;
+  Workspace& workspace = options.workspace ? *options.workspace : own;
+  if (detail::SharedPrefixRun(call, workspace, executor).run()) {
+    detail::clear_unused_rows(call);
+  } else {
+    detail::run_call(call, executor);
+  }
+}
+
+}  // namespace GQA_ISA
+}  // namespace gqa
