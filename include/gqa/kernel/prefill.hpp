@@ -14,9 +14,11 @@ inline namespace GQA_ISA {
 /// On Zen 4, 32 to 128 KiB gave the same decode speed, 8 KiB a third less; prefetching into L1 gave
 /// nothing at any distance.
 inline constexpr Index prefetch_bytes = 32 * 1024;
+/// The same in blocks, at most.
+inline constexpr Index max_blocks_ahead = 8;
 
-/// Walks a row block through keys [begin, end), block by block; `packed` is room for one block of a
-/// source of rows.
+/// Walks a row block through keys [begin, end) of one split, block by block; `packed` is room for one
+/// block of a source of rows.
 template <typename Source, typename Storage, typename Rules>
 void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Storage, Rules>& rows,
           Index begin, Index end, Storage* packed) {
@@ -28,21 +30,39 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
       rows.step(packed, first, keys);
     }
   } else {
-    source.for_each_run(rows.batch(), rows.kv_head(), begin, end, [&](const StripRun& run) {
-      const Index blocks = ceil_div(run.count, block_keys);
-      const Index ahead = ceil_div(prefetch_bytes, layout.block_bytes());
-      const auto block = [&](const std::byte* first, Index i) {
-        return reinterpret_cast<const Storage*>(first + i * layout.block_bytes());
-      };
-      for (Index i = 0; i < blocks; ++i) {
-        const Index later = i + ahead;
-        const Index keys = std::min(block_keys, run.count - i * block_keys);
-        rows.step(block(run.blocks, i), run.first + i * block_keys, keys,
-                  later < blocks ? block(run.blocks, later)
-                  : run.next     ? block(run.next, later - blocks)
-                                 : nullptr);
-      }
-    });
+    GQA_ASSERT(end - begin <= split_keys);
+    // Where the split's blocks are, and those that are prefetched from it: a run may be a single
+    // block, as a page is, so that what comes next is not behind it.
+    struct Block {
+      const std::byte* data;
+      Index first;
+      Index keys;
+    };
+    Block blocks[split_keys / block_keys + max_blocks_ahead];
+    const Index bytes = layout.block_bytes();
+    const Index ahead = std::min(max_blocks_ahead, ceil_div(prefetch_bytes, bytes));
+    const Index length = source.length(rows.batch());
+    Index own = 0, known = 0;
+    const std::byte* next = nullptr;  // behind the known ones
+    source.for_each_run(rows.batch(), rows.kv_head(), begin,
+                        std::min(length, end + ahead * block_keys), [&](const StripRun& run) {
+                          for (Index i = 0; i < run.count; i += block_keys, ++known) {
+                            blocks[known] = {.data = run.blocks + i / block_keys * bytes,
+                                             .first = run.first + i,
+                                             .keys = std::min(block_keys, run.count - i)};
+                            own += run.first + i < end;
+                          }
+                          next = run.next;
+                        });
+    for (Index i = 0; i < own; ++i) {
+      const Index later = i + ahead;
+      const std::byte* data = later < known ? blocks[later].data
+                              : next        ? next + (later - known) * bytes
+                                            : nullptr;
+      rows.step(reinterpret_cast<const Storage*>(blocks[i].data), blocks[i].first,
+                std::min(blocks[i].keys, end - blocks[i].first),
+                reinterpret_cast<const Storage*>(data));
+    }
   }
   rows.finish();
 }
