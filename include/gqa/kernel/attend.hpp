@@ -18,12 +18,12 @@ inline namespace GQA_ISA {
 /// Gives the rows behind each sequence's q_len what a row has that sees nothing.
 template <typename Call>
 void clear_unused_rows(const Call& call) {
-  for (Index b = 0; b < call.shape.batch; ++b) {
+  for (Index b = 0; !call.is_packed() && b < call.shape.batch; ++b) {
     for (Index i = call.q_len(b); i < call.shape.q_len; ++i) {
       for (Index h = 0; h < call.shape.num_heads; ++h) {
-        auto* y = call.out.row(b, i, h);
+        auto* y = call.out_row(b, i, h);
         std::fill_n(y, call.shape.value_dim, std::remove_cvref_t<decltype(*y)>(0));
-        if (call.options.lse) call.options.lse(b, h, i) = SoftmaxState<typename Call::T>::empty_max;
+        if (call.options.lse) call.lse(b, h, i) = SoftmaxState<typename Call::T>::empty_max;
       }
     }
   }
@@ -73,9 +73,10 @@ inline namespace GQA_ISA {
 ///
 /// q [batch, q_len, num_heads, head_dim] and out [batch, q_len, num_heads, value_dim] are row-major
 /// Eigen tensors, maps, or TensorViews (heads_first() for other layouts); rules are masks and score
-/// rules joined by &, NoMask{} for none. Decoding and prefilling are the same call. A query that sees
-/// no key gives 0 and lse -inf. Bits don't depend on the executor, on the other sequences of the batch
-/// or on how many query tokens are computed together.
+/// rules joined by &, NoMask{} for none. Decoding and prefilling are the same call, and the same batch
+/// where options.q_starts says which tokens are whose. A query that sees no key gives 0 and lse -inf.
+/// Bits don't depend on the executor, on the other sequences of the batch or on how many query tokens
+/// are computed together.
 ///
 /// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc; out is then as
 /// it was.

@@ -26,6 +26,10 @@ struct AttendOptions {
   /// Queries per sequence, [batch], where they differ; each at most q's q_len. The rows behind them
   /// are given out = 0 and lse = -inf.
   std::span<const Index> q_lens = {};
+  /// Queries of different numbers without gaps: q, out, lse and positions have batch 1 and the tokens
+  /// of all sequences, those of sequence b in [q_starts[b], q_starts[b + 1]); [batch + 1], from 0 to
+  /// the number of tokens (FlashAttention's cu_seqlens_q).
+  std::span<const Index> q_starts = {};
   /// Positions of the queries, [batch, q_len]. Default: the sequence's last ones, query i at
   /// length - q_len + i, which may be negative.
   std::span<const Index> positions = {};
@@ -59,13 +63,16 @@ struct Call {
     return {q, other, out, rules, options, shape};
   }
 
+  bool is_packed() const { return !options.q_starts.empty(); }
   Index q_len(Index b) const {
+    if (is_packed()) return start(b + 1) - start(b);
     return options.q_lens.empty() ? q.tokens() : options.q_lens[static_cast<std::size_t>(b)];
   }
   Index q_pos(Index b, Index i) const {
     return options.positions.empty()
                ? first_position(source, b) + source.length(b) - q_len(b) + i
-               : options.positions[static_cast<std::size_t>(b * q.tokens() + i)];
+               : options.positions[static_cast<std::size_t>(
+                     is_packed() ? start(b) + i : b * q.tokens() + i)];
   }
   /// The smallest and the largest position of queries [begin, end) of sequence b, end > begin.
   std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
@@ -78,6 +85,19 @@ struct Call {
   }
   /// Query rows that read one KV head.
   Index rows(Index b) const { return q_len(b) * shape.group(); }
+
+  /// Query i of sequence b: its numbers, its result, its lse.
+  const Query* q_row(Index b, Index i, Index head) const {
+    return is_packed() ? q.row(0, start(b) + i, head) : q.row(b, i, head);
+  }
+  Out* out_row(Index b, Index i, Index head) const {
+    return is_packed() ? out.row(0, start(b) + i, head) : out.row(b, i, head);
+  }
+  T& lse(Index b, Index head, Index i) const {
+    return is_packed() ? options.lse(0, head, start(b) + i) : options.lse(b, head, i);
+  }
+  /// Where sequence b's tokens begin in packed queries.
+  Index start(Index b) const { return options.q_starts[static_cast<std::size_t>(b)]; }
 };
 
 /// Throws std::invalid_argument, prefixed with the caller's name, for arguments that contradict.
@@ -88,7 +108,16 @@ auto make_call(const char* who, TensorView<const Query> q, const Source& source,
   const auto same = [who](Index a, const char* a_name, Index b, const char* b_name) {
     require(a == b, who, ": ", a_name, " is ", a, ", but ", b_name, " is ", b);
   };
-  const Index batch = q.batch();
+  const std::span<const Index> starts = options.q_starts;
+  const Index batch = starts.empty() ? q.batch() : std::ssize(starts) - 1;
+  if (!starts.empty()) {
+    require(q.batch() == 1, who, ": q_starts divide queries of batch 1, these have ", q.batch());
+    require(options.q_lens.empty(), who, ": q_starts and q_lens are both given");
+    require(starts.front() == 0 && starts.back() == q.tokens() &&
+                std::is_sorted(starts.begin(), starts.end()),
+            who, ": q_starts go from ", starts.front(), " to ", starts.back(),
+            ", and must rise from 0 to the number of tokens, ", q.tokens());
+  }
   same(source.batch(), "the keys' batch", batch, "the queries'");
   same(source.head_dim(), "the keys' head_dim", q.dim(), "the queries'");
   require(q.heads() > 0 && source.num_kv_heads() > 0, who, ": num_heads ", q.heads(),
@@ -97,11 +126,11 @@ auto make_call(const char* who, TensorView<const Query> q, const Source& source,
           " does not divide num_heads ", q.heads());
   require(q.dim() > 0 && source.value_dim() > 0, who, ": head_dim ", q.dim(), " and value_dim ",
           source.value_dim(), " must be positive");
-  const TensorShape expected{batch, q.tokens(), q.heads(), source.value_dim()};
+  const TensorShape expected{q.batch(), q.tokens(), q.heads(), source.value_dim()};
   require(out.shape() == expected, who, ": out is ", out.shape(), ", expected ",
           expected);
   if (options.lse) {
-    same(options.lse.batch(), "lse's batch", batch, "the queries'");
+    same(options.lse.batch(), "lse's batch", q.batch(), "the queries'");
     same(options.lse.num_heads(), "lse's num_heads", q.heads(), "the queries'");
     same(options.lse.q_len(), "lse's q_len", q.tokens(), "the queries'");
   }
@@ -113,16 +142,19 @@ auto make_call(const char* who, TensorView<const Query> q, const Source& source,
     }
   }
   if (!options.positions.empty()) {
-    same(std::ssize(options.positions), "the number of positions", batch * q.tokens(),
+    same(std::ssize(options.positions), "the number of positions", q.batch() * q.tokens(),
          "batch * q_len");
   }
   AttentionShape shape{.batch = batch,
-                       .q_len = q.tokens(),
+                       .q_len = starts.empty() ? q.tokens() : 0,
                        .num_heads = q.heads(),
                        .num_kv_heads = source.num_kv_heads(),
                        .head_dim = q.dim(),
                        .value_dim = source.value_dim()};
   for (Index b = 0; b < batch; ++b) shape.kv_len = std::max(shape.kv_len, Index{source.length(b)});
+  for (std::size_t b = 1; b < starts.size(); ++b) {
+    shape.q_len = std::max(shape.q_len, starts[b] - starts[b - 1]);
+  }
   rules.check(shape);
   const Call<Query, Out, Source, RulesT> call{q, source, out, rules, options, shape};
   for (Index b = 0; b < batch; ++b) {

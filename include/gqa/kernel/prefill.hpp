@@ -18,10 +18,12 @@ inline constexpr Index prefetch_bytes = 32 * 1024;
 inline constexpr Index max_blocks_ahead = 8;
 
 /// Walks a row block through keys [begin, end) of one split, block by block; `packed` is room for one
-/// block of a source of rows.
+/// block of a source of rows. `after` is what will be read behind the last key of the sequence, where
+/// that is not what the source says.
 template <typename Source, typename Storage, typename Rules>
 void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Storage, Rules>& rows,
-          Index begin, Index end, Storage* packed) {
+          Index begin, Index end, Storage* packed,
+          [[maybe_unused]] const std::byte* after = nullptr) {
   if constexpr (Source::layout == KvLayout::rows) {
     for (Index first = begin; first < end; first += block_keys) {
       const Index keys = std::min(block_keys, end - first);
@@ -54,6 +56,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
                           }
                           next = run.next;
                         });
+    if (after && end == length) next = after;
     for (Index i = 0; i < own; ++i) {
       const Index later = i + ahead;
       const std::byte* data = later < known ? blocks[later].data
@@ -84,13 +87,13 @@ void write_rows(const Call& call, const RowBlockOf<Call>& rows, const SoftmaxSta
       state.sum = simd::fma(numerator, state.sum, simd::exp2(sink.max - max));
       state.max = max;
     }
-    auto* y = call.out.row(rows.batch(), at.q_index, at.head);
+    auto* y = call.out_row(rows.batch(), at.q_index, at.head);
     using Out = std::remove_cvref_t<decltype(*y)>;
     // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
     const T factor = state.empty() ? T(0) : numerator / state.sum;
     for (Index c = 0; c < call.shape.value_dim; ++c)
       y[c] = convert<Out>(out[r * out_row + c] * factor);
-    if (call.options.lse) call.options.lse(rows.batch(), at.head, at.q_index) = state.lse();
+    if (call.options.lse) call.lse(rows.batch(), at.head, at.q_index) = state.lse();
   }
 }
 

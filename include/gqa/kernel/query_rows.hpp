@@ -60,7 +60,7 @@ class QueryRows {
                         .q_pos = call.q_pos(batch, q_index)};
     }
     const auto given = [&](Index r) {
-      return call.q.row(batch, scratch.row[r].q_index, scratch.row[r].head);
+      return call.q_row(batch, scratch.row[r].q_index, scratch.row[r].head);
     };
     constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
     for (Index tile = 0; tile < tiles_.count(); ++tile) {

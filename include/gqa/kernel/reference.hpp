@@ -46,9 +46,9 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
       copy_rows(kv, b, kv_head, k.data(), v.data(), present.get());
 
       for (Index h = kv_head * shape.group(); h < (kv_head + 1) * shape.group(); ++h) {
-        for (Index i = 0; i < shape.q_len; ++i) {
+        for (Index i = 0; i < (call.is_packed() ? call.q_len(b) : shape.q_len); ++i) {
           const bool exists = i < call.q_len(b);  // else: padding behind a shorter sequence
-          const auto* q_row = q.row(b, i, h);
+          const auto* q_row = call.q_row(b, i, h);
           std::vector<double> s(n), p(n);
           std::vector<char> seen(n);
           const auto show = [&](ScoreStage stage, const std::vector<double>& x) {
@@ -109,7 +109,7 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
           show(ScoreStage::softmax, p);
 
           // out = p v, over visible keys: what is hidden doesn't exist, not even as 0 · NaN
-          OutScalar* y = call.out.row(b, i, h);
+          OutScalar* y = call.out_row(b, i, h);
           for (Index c = 0; c < shape.value_dim; ++c) {
             double o = 0;
             for (std::size_t j = 0; j < n; ++j) {
@@ -121,7 +121,7 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
           }
           if (options.lse) {
             using T = AccumulatorOf<ScalarOf<const Query>>;
-            options.lse(b, h, i) = static_cast<T>(exists && sum != 0 ? max + std::log(sum) : -infinity);
+            call.lse(b, h, i) = static_cast<T>(exists && sum != 0 ? max + std::log(sum) : -infinity);
           }
         }
       }

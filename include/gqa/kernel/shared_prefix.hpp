@@ -186,26 +186,21 @@ struct JoinedCall {
   using T = typename CallT::T;
   using Storage = typename CallT::Storage;
   using Rules = JoinedRules<typename CallT::Rules>;
-  struct Rows {
-    const CallT& call;
-    const JoinedQueries& queries;
-    auto* row(Index, Index q_index, Index head) const {
-      return call.q.row(queries.sequence(q_index), queries.own_index(q_index), head);
-    }
-  };
-
   JoinedCall(const CallT& call, const JoinedQueries& joined)
       : queries(joined),
-        q{call, queries},
+        original(call),
         source(call.source),
         rules(call.rules, joined),
         shape(call.shape) {}
   Index q_pos(Index, Index q_index) const {
-    return q.call.q_pos(queries.sequence(q_index), queries.own_index(q_index));
+    return original.q_pos(queries.sequence(q_index), queries.own_index(q_index));
+  }
+  auto* q_row(Index, Index q_index, Index head) const {
+    return original.q_row(queries.sequence(q_index), queries.own_index(q_index), head);
   }
 
   JoinedQueries queries;
-  Rows q;
+  const CallT& original;
   const Source& source;
   Rules rules;
   const AttentionShape& shape;
@@ -258,7 +253,7 @@ class SharedPrefixRun {
         const Index kv_head = number % call_.shape.num_kv_heads;
         const Index row = number / call_.shape.num_kv_heads * max_block_rows;
         if (node.is_leaf()) {
-          finish(node, tree.sequence(node.begin), kv_head, row, worker);
+          finish(tree, next - first_task_ - 1, kv_head, row, worker);
         } else {
           share(node, tree.sequence(node.begin), kv_head, row, worker);
         }
@@ -296,10 +291,12 @@ class SharedPrefixRun {
            first_query_[node.begin] * call_.shape.group();
   }
   template <typename Block, typename Worker>
-  void attend_split(Block& block, Index first, Index split, Index length, const Worker& worker) {
+  void attend_split(Block& block, Index first, Index split, Index length, const Worker& worker,
+                    const std::byte* after = nullptr) {
     const Index begin = split * split_keys, dim = layout_.padded_value_dim();
     block.reset(worker.states, worker.out);
-    walk(call_.source, layout_, block, begin, std::min(length, begin + split_keys), worker.packed);
+    walk(call_.source, layout_, block, begin, std::min(length, begin + split_keys), worker.packed,
+         after);
     for (Index r = 0; r < block.rows(); ++r) {
       merge(states_[first + r], out_ + (first + r) * dim, worker.states[r], worker.out + r * dim,
             dim);
@@ -323,19 +320,39 @@ class SharedPrefixRun {
     }
   }
 
+  /// Where a sequence's own keys begin, for prefetching; null if there are none.
+  const std::byte* own_keys(const PrefixTree<typename Call::Source>& tree, Index node,
+                            Index kv_head) const {
+    if (node == tree.size() || !tree[node].is_leaf()) return nullptr;
+    const Index b = tree.sequence(tree[node].begin), begin = tree[node].split_begin * split_keys;
+    const std::byte* keys = nullptr;
+    if (begin < call_.source.length(b)) {
+      call_.source.for_each_run(b, kv_head, begin, begin + 1,
+                                [&](const StripRun& run) { keys = run.blocks; });
+    }
+    return keys;
+  }
+
   /// A sequence's own splits, and its result.
-  void finish(const PrefixNode& node, Index b, Index kv_head, Index row, Index worker_index) {
+  void finish(const PrefixTree<typename Call::Source>& tree, Index leaf, Index kv_head, Index row,
+              Index worker_index) {
+    const PrefixNode& node = tree[leaf];
+    const Index b = tree.sequence(node.begin);
     const Scratch<Call> scratch(workers_, plan_, layout_, 0);
     const auto worker = scratch.worker(worker_index);
     RowBlockOf<Call> block(call_, layout_, worker.rows, b, kv_head, row,
                            std::min(max_block_rows, rows(node) - row));
     const Index first = first_row(node, kv_head) + row;
     const Index own = node.split_begin * split_keys;
+    // What the task behind this one reads. (A source goes on with its next head's first key.)
+    const bool last_head = kv_head + 1 == call_.shape.num_kv_heads;
+    const std::byte* after =
+        last_head ? own_keys(tree, leaf + 1, 0) : own_keys(tree, leaf, kv_head + 1);
     const auto skips = [&](Index begin, Index end) {
       return end <= own || block.skips(std::max(begin, own), end);
     };
     for_each_split(call_.source, b, skips, [&](Index split) {
-      attend_split(block, first, split, call_.source.length(b), worker);
+      attend_split(block, first, split, call_.source.length(b), worker, after);
     });
     write_rows(call_, block, states_ + first, out_ + first * layout_.padded_value_dim(),
                layout_.padded_value_dim());
