@@ -6,6 +6,8 @@
 // Face safetensors (whose pairs are head_dim / 2 apart); the arithmetic is float.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <gqa/gqa.hpp>
@@ -89,7 +91,48 @@ class Llama {
   /// llama/hugging_face.hpp.
   Llama(const LlamaConfig& config, const SafeTensors& file);
 
+  /// A model of random weights, which writes nonsense: for trying out what stands around a model
+  /// where no checkpoint is at hand.
+  Llama(const LlamaConfig& config, std::uint64_t seed) : config_(config) {
+    const Index hidden = config.hidden_size, inner = config.intermediate_size;
+    const auto random = [&seed](Index rows, Index columns) {
+      // splitmix64; numbers of variance 3 / columns keep the rows' sizes
+      return Matrix(Matrix::NullaryExpr(rows, columns, [&seed, columns]() {
+        std::uint64_t z = (seed += 0x9e3779b97f4a7c15u);
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        const double uniform = static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1;
+        return static_cast<float>(uniform * 3 / std::sqrt(static_cast<double>(columns)));
+      }));
+    };
+    embedding_ = random(config.vocab_size, hidden);
+    for (Index i = 0; i < config.num_layers; ++i) {
+      Layer& layer = add_layer(RopeStyle::interleaved);
+      layer.attention_norm.assign(static_cast<std::size_t>(hidden), 1.0F);
+      layer.feed_forward_norm = layer.attention_norm;
+      const Matrix q = random(hidden, hidden), k = random(config.kv_size(), hidden),
+                   v = random(config.kv_size(), hidden), o = random(hidden, hidden);
+      layer.attention.wq() = q;
+      layer.attention.wk() = k;
+      layer.attention.wv() = v;
+      layer.attention.wo() = o;
+      layer.gate = random(inner, hidden);
+      layer.up = random(inner, hidden);
+      layer.down = random(hidden, inner);
+    }
+    final_norm_.assign(static_cast<std::size_t>(hidden), 1.0F);
+  }
+
   const LlamaConfig& config() const { return config_; }
+
+  /// The model's first layers and its classifier: a rough guess at what all of them say.
+  Llama first_layers(Index num_layers) && {
+    require(num_layers > 0 && num_layers <= config_.num_layers, "first_layers: ", num_layers,
+            " is outside of [1, ", Index{config_.num_layers}, "]");
+    while (std::ssize(layers_) > num_layers) layers_.pop_back();
+    config_.num_layers = num_layers;
+    return std::move(*this);
+  }
 
   /// Continues the session's sequence by `tokens` and returns the logits behind each of them,
   /// [tokens, vocab_size], or behind the last one. Throws std::invalid_argument for a token outside
@@ -107,6 +150,43 @@ class Llama {
       attention.forward(x, y, &session.cache(layer), &session.workspace(), Causal{}, executor);
     };
     return run(tokens, which, attend);
+  }
+
+  /// Continues sequences[i] of a stack of caches by tokens[i], one token or many, all in one pass,
+  /// and returns the logits behind the last token of each, [requests, vocab_size]. Throws what the
+  /// caches throw when they are full; they are then as they were.
+  template <typename Cache, Executor E = Serial>
+  Matrix forward(std::span<const std::vector<Token>> tokens, KvCacheStack<Cache>& stack,
+                 std::span<const Index> sequences, Workspace& workspace, E executor = {}) const {
+    AppendTransaction step;
+    std::vector<Index> counts;
+    Index longest = 0;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      counts.push_back(std::ssize(tokens[i]));
+      require(counts[i] > 0, "request ", i, " has no token");
+      longest = std::max(longest, counts[i]);
+      stack.plan_append(step, sequences[i], counts[i]);
+    }
+    std::vector<Token> rows;  // [requests, longest]; what is behind a request's tokens is nobody's
+    for (const std::vector<Token>& request : tokens) {
+      rows.insert(rows.end(), request.begin(), request.end());
+      rows.resize(rows.size() + static_cast<std::size_t>(longest - std::ssize(request)));
+    }
+    const auto attend = [&](const Attention& attention, std::size_t layer, const Matrix& x,
+                            Matrix& y) {
+      const TensorShape shape{std::ssize(tokens), longest, 1, config_.hidden_size};
+      auto cache = select(stack[static_cast<Index>(layer)], sequences);
+      attention.forward(TensorView<const float>(x.data(), shape),
+                        TensorView<float>(y.data(), shape), &cache, &workspace, Causal{}, executor,
+                        counts);
+    };
+    const Matrix x = hidden_states(rows, attend);
+    Matrix last(std::ssize(tokens), x.cols());
+    for (Index i = 0; i < last.rows(); ++i) {
+      last.row(i) = x.row(i * longest + counts[static_cast<std::size_t>(i)] - 1);
+    }
+    step.commit();
+    return logits(last);
   }
 
   /// The same of a whole sequence, without a cache.
@@ -128,9 +208,16 @@ class Llama {
     Matrix down = {};                           // [hidden_size, intermediate_size]
   };
 
-  /// `attend(attention, layer, x, y)` is self-attention of one layer, with a cache or without.
   template <typename Attend>
   Matrix run(std::span<const Token> tokens, LogitsOf which, Attend attend) const {
+    Matrix x = hidden_states(tokens, attend);
+    if (which == LogitsOf::last_token && x.rows() > 1) x = x.bottomRows(1).eval();
+    return logits(x);
+  }
+
+  /// `attend(attention, layer, x, y)` is self-attention of one layer, with a cache or without.
+  template <typename Attend>
+  Matrix hidden_states(std::span<const Token> tokens, Attend attend) const {
     Matrix x(std::ssize(tokens), config_.hidden_size);  // the residual stream
     for (Index i = 0; i < x.rows(); ++i) x.row(i) = embedding_.row(checked(tokens, i));
 
@@ -146,7 +233,10 @@ class Llama {
       const Matrix inner = gate.array() / (1 + (-gate.array()).exp()) * up.array();
       x.noalias() += inner * layer.down.transpose();
     }
-    if (which == LogitsOf::last_token && x.rows() > 1) x = x.bottomRows(1).eval();
+    return x;
+  }
+
+  Matrix logits(const Matrix& x) const {
     return normalized(x, final_norm_) *
            (classifier_.size() > 0 ? classifier_ : embedding_).transpose();
   }
