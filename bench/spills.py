@@ -113,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compilers", default="g++,clang++")
     parser.add_argument("--flags", default="-O3 -DNDEBUG -march=native")
-    parser.add_argument("--types", default="float,bfloat16,half,Int8",
+    parser.add_argument("--types", default="float,bfloat16,half,Int8,Int4",
                         help="of keys and values, as C++ names them")
     parser.add_argument("--all", action="store_true", help="list clean loops, too")
     options = parser.parse_args()

@@ -88,7 +88,7 @@ class SampledReference {
   /// What rounding a query and its weights to 8 bits may change in the result, relative to the
   /// largest value: half a step of the query in each of its products with a key, and half of 1/255
   /// of the largest weight in each weight. The errors of many keys walk randomly, as those of sums
-  /// do, so that the bound that tests/kernel/int8_test.cpp proves would be far too wide here;
+  /// do, so that the bound that tests/kernel/quantized_test.cpp proves would be far too wide here;
   /// times 4.
   static double quantization_error(const float* q, const float* keys, Index seen, Index dim) {
     const Eigen::Map<const Eigen::VectorXf> query(q, dim);

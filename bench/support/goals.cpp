@@ -65,6 +65,10 @@ void add_ratios(List& list) {
     };
     over_f32("bf16", {Figure::time_ratio, 0.58, 0.52});
     over_f32("int8", {Figure::time_ratio, 0.38, 0.28});
+    const Index kv_len = 1048576 / kv_heads;  // 128 MiB of int4: more than any L3
+    list.compare(message("decode/kv_heads:", kv_heads, "/kv_len:", kv_len, "/int4_over_int8"),
+                 decode("int4", shape(kv_heads), kv_len), decode("int8", shape(kv_heads), kv_len),
+                 {Figure::time_ratio, 0.95, 0.6});
   }
   for (const Index kv_len : {4096, 32768}) {
     const Case cache = decode("f32", shape(8), kv_len);
@@ -116,7 +120,7 @@ void add_backward(List& list) {
 
 /// The attention layers of models, without goals; left out unless a filter asks for them.
 void add_models(List& list) {
-  for (const char* dtype : {"f32", "bf16", "f16", "int8"}) {
+  for (const char* dtype : {"f32", "bf16", "f16", "int8", "int4"}) {
     for (const ModelShape& model : models) {
       for (const Index threads : {1, 2}) {
         const auto add = [&](Case c) {

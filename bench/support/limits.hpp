@@ -31,7 +31,7 @@ Products best_products() {
   };
   if constexpr (std::same_as<Storage, bfloat16>) {
     return {if_there(Arithmetic::bf16_dot), if_there(Arithmetic::bf16_dot)};
-  } else if constexpr (std::same_as<Storage, Int8>) {
+  } else if constexpr (is_quantized<Storage>) {
     return {if_there(Arithmetic::u8_dot), if_there(Arithmetic::u8_dot)};
   } else {
     return {};

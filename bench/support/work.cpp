@@ -170,6 +170,7 @@ std::unique_ptr<Work> make_work(const Case& c) {
   if (!c.rows && c.dtype == "bf16") return std::make_unique<CacheWork<bfloat16>>(c);
   if (!c.rows && c.dtype == "f16") return std::make_unique<CacheWork<half>>(c);
   if (!c.rows && c.dtype == "int8") return std::make_unique<CacheWork<Int8>>(c);
+  if (!c.rows && c.dtype == "int4") return std::make_unique<CacheWork<Int4>>(c);
   // A storage type to come needs a line here, and its instructions in best_products().
   throw std::invalid_argument(name_of(c) + ": no such keys and values in this program");
 }

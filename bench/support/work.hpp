@@ -17,7 +17,7 @@
 namespace gqa::bench {
 
 struct Case {
-  std::string dtype = "f32";  ///< of keys and values: f32, bf16, f16, int8
+  std::string dtype = "f32";  ///< of keys and values: f32, bf16, f16, int8, int4
   ModelShape model;
   Index kv_len = 0;
   Index q_len = 0;  ///< 1: decode; kv_len: prefill

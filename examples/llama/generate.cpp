@@ -115,6 +115,7 @@ void generate(const Options& options, const EigenPool& executor) {
   if (options.kv_dtype == "bf16") return generate<bfloat16>(options, model, tokenizer, executor);
   if (options.kv_dtype == "f16") return generate<half>(options, model, tokenizer, executor);
   if (options.kv_dtype == "int8") return generate<Int8>(options, model, tokenizer, executor);
+  if (options.kv_dtype == "int4") return generate<Int4>(options, model, tokenizer, executor);
   throw std::invalid_argument("--kv-dtype " + options.kv_dtype);
 }
 
@@ -137,7 +138,7 @@ int run(int argc, char** argv) {
   app.add_option("--seed", options.sampler.seed, "of the random numbers, not 0")
       ->capture_default_str();
   app.add_option("--kv-dtype", options.kv_dtype, "how keys and values are stored")
-      ->check(CLI::IsMember({"f32", "bf16", "f16", "int8"}))
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "int8", "int4"}))
       ->capture_default_str();
   app.add_option("--threads", options.threads, "that attention uses")
       ->check(CLI::Range(1, 1024))

@@ -21,8 +21,9 @@ template <typename P>
 class CacheBits : public testing::Test {};
 template <typename... Kinds>
 struct WithStorages {
-  using Types = testing::Types<Pair<Kinds, float>..., Pair<Kinds, double>...,
-                               Pair<Kinds, bfloat16>..., Pair<Kinds, half>..., Pair<Kinds, Int8>...>;
+  using Types =
+      testing::Types<Pair<Kinds, float>..., Pair<Kinds, double>..., Pair<Kinds, bfloat16>...,
+                     Pair<Kinds, half>..., Pair<Kinds, Int8>..., Pair<Kinds, Int4>...>;
 };
 using Pairs = WithStorages<GrowingKind, RingKind, PagedKind<64>, PagedKind<192>>::Types;
 struct PairNames {

@@ -106,7 +106,7 @@ template <typename... Kinds>
 struct WithStorages {
   using Types =
       testing::Types<Pair<Kinds, float>..., Pair<Kinds, double>..., Pair<Kinds, bfloat16>...,
-                     Pair<Kinds, half>..., Pair<Kinds, Int8>...>;
+                     Pair<Kinds, half>..., Pair<Kinds, Int8>..., Pair<Kinds, Int4>...>;
 };
 using Pairs = WithStorages<GrowingKind, RingKind, PagedKind<192>>::Types;
 TYPED_TEST_SUITE(Saved, Pairs);
@@ -245,6 +245,7 @@ void for_each_victim(F fn) {
   };
   run(GrowingKind::make<Int8>(shape));
   run(RingKind::make<Int8>(shape));
+  run(RingKind::make<Int4>(shape));
   run(PagedKind<64>::make<bfloat16>(shape));
 }
 

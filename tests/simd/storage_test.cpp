@@ -91,41 +91,74 @@ TEST(SimdWiden, EveryInt8InFours) {
   }
 }
 
-template <Product product>
-void check_integer_products(int low, int high) {
-  using Dot = simd::Dot<Int8, product>;
-  using Factor = simd::Factor<Int8, product>;
+/// Element e of lane i of a strip, as the layout has it.
+template <typename Storage>
+int integer_at(const Storage* strip, Index i, Index e) {
+  constexpr Index n = lane_objects<Storage>;
+  return integer_of(strip[n * i + e % n], e / n);
+}
+
+TEST(SimdWiden, EveryInt4InEights) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
   constexpr Index size = simd::Pack<float>::size;
+  std::vector<Int4> x;
+  for (int i = 0; i < 256; ++i) x.push_back({static_cast<std::uint8_t>(i * 37 % 256)});
+  EXPECT_EQ(integer_of(Int4{0x7f}, 0), -1);
+  EXPECT_EQ(integer_of(Int4{0x7f}, 1), 7);
+  EXPECT_EQ(integer_of(Int4{0x80}, 1), -8);
+  for (Index i = 0; i < 256; i += 4 * size) {
+    simd::Pack<float> packs[8];
+    simd::widen(x.data() + i, packs);
+    for (Index e = 0; e < 8; ++e) {
+      for (Index lane = 0; lane < size; ++lane) {
+        EXPECT_EQ(lanes(packs[e])[static_cast<std::size_t>(lane)],
+                  static_cast<float>(integer_at(x.data() + i, lane, e)));
+      }
+    }
+  }
+}
+
+template <typename Storage, Product product>
+void check_integer_products(int low, int high) {
+  using Dot = simd::Dot<Storage, product>;
+  using Factor = simd::Factor<Storage, product>;
+  constexpr Index size = simd::Pack<float>::size, p = packing<Storage>;
   Random random(8);
   for (int round = 0; round < 200; ++round) {
-    Int8 elements[4 * size];
+    Storage elements[lane_objects<Storage> * size];
     std::vector<int> integers;
-    for (Int8& x : elements) x.value = static_cast<std::int8_t>(random.integer(-127, 127));
-    for (int e = 0; e < 4; ++e) {
+    for (Storage& x : elements) {
+      for (int i = 0; i < elements_per<Storage>; ++i) {
+        set_integer(x, i, static_cast<int>(random.integer(-127, 127)));
+      }
+    }
+    Factor factors[p];
+    for (Factor& factor : factors) {
       integers.push_back(random.chance(0.2) ? (random.chance(0.5) ? low : high)
                                             : static_cast<int>(random.integer(low, high)));
+      factor = static_cast<Factor>(integers.back());
     }
-    const Factor factors[4] = {static_cast<Factor>(integers[0]), static_cast<Factor>(integers[1]),
-                               static_cast<Factor>(integers[2]), static_cast<Factor>(integers[3])};
     typename Dot::Sum sum = Dot::Sum::zero();
     for (int times = 0; times < 40; ++times) sum = Dot::add(sum, factors, Dot::load(elements));
     const auto actual = lanes(Dot::result(sum));
     for (Index i = 0; i < size; ++i) {
       int expected = 0;
-      for (Index e = 0; e < 4; ++e) {
+      for (Index e = 0; e < p; ++e) {
         int bias = 0;
         if constexpr (product == Product::scores) bias = Dot::key_bias;
-        expected += integers[static_cast<std::size_t>(e)] * (elements[4 * i + e].value + bias);
+        expected += integers[static_cast<std::size_t>(e)] * (integer_at(elements, i, e) + bias);
       }
       EXPECT_EQ(actual[static_cast<std::size_t>(i)], static_cast<float>(40 * expected)) << i;
     }
   }
 }
 
-TEST(SimdDotOfInt8, ProductsOfIntegersAreExact) {
+TEST(SimdDotOfIntegers, IsExact) {
   GQA_TEST_SKIP_FOREIGN_ISA();
-  check_integer_products<Product::scores>(-127, 127);
-  check_integer_products<Product::outputs>(0, 255);
+  check_integer_products<Int8, Product::scores>(-127, 127);
+  check_integer_products<Int8, Product::outputs>(0, 255);
+  check_integer_products<Int4, Product::scores>(-127, 127);
+  check_integer_products<Int4, Product::outputs>(0, 255);
 }
 
 TEST(SimdDotOfInt8, WeightsAreRoundedToTheNearestInteger) {

@@ -21,7 +21,8 @@
   GQA_TEST_TILES_OF(declare, double, double);  \
   GQA_TEST_TILES_OF(declare, bfloat16, float); \
   GQA_TEST_TILES_OF(declare, half, float);     \
-  GQA_TEST_TILES_OF(declare, Int8, float)
+  GQA_TEST_TILES_OF(declare, Int8, float);     \
+  GQA_TEST_TILES_OF(declare, Int4, float)
 
 namespace gqa {
 inline namespace GQA_ISA {

@@ -33,7 +33,7 @@ inline constexpr char saved_cache_magic[] = "\x89GQAKV\r\n";  // a transfer as t
 inline constexpr std::uint32_t saved_cache_version = 1;
 
 /// The storage types' numbers in files; they never change.
-inline constexpr const char* saved_storage_names[] = {"f32", "f64", "bf16", "f16", "int8"};
+inline constexpr const char* saved_storage_names[] = {"f32", "f64", "bf16", "f16", "int8", "int4"};
 template <StorageType Storage>
 constexpr std::uint32_t saved_storage() {
   std::uint32_t i = 0;

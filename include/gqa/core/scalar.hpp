@@ -29,8 +29,28 @@ struct Int8 {
   std::int8_t value = 0;
 };
 
+/// Two such elements of four bits each, in [-8, 7].
+struct Int4 {
+  std::uint8_t pair = 0;  ///< the first in the lower bits; two's complement
+};
+
 template <typename T>
-inline constexpr bool is_quantized = std::same_as<T, Int8>;
+inline constexpr bool is_quantized = std::same_as<T, Int8> || std::same_as<T, Int4>;
+
+/// Elements in one object of a storage type.
+template <typename T>
+inline constexpr int elements_per = std::same_as<T, Int4> ? 2 : 1;
+
+/// The integer of an element; `which` of the two of an Int4.
+constexpr int integer_of(Int8 x, Index /*which*/) { return x.value; }
+constexpr int integer_of(Int4 x, Index which) { return ((x.pair >> (4 * which) & 15) ^ 8) - 8; }
+constexpr void set_integer(Int8& x, Index /*which*/, int integer) {
+  x.value = static_cast<std::int8_t>(integer);
+}
+constexpr void set_integer(Int4& x, Index which, int integer) {
+  x.pair = static_cast<std::uint8_t>(which == 0 ? (x.pair & 0xf0) | (integer & 15)
+                                                : (x.pair & 15) | (integer & 15) << 4);
+}
 
 /// What caches can keep keys and values as.
 template <typename T>
@@ -84,6 +104,8 @@ constexpr const char* scalar_name() {
     return "bf16";
   } else if constexpr (std::same_as<T, Int8>) {
     return "int8";
+  } else if constexpr (std::same_as<T, Int4>) {
+    return "int4";
   } else {
     return "f16";
   }

@@ -53,7 +53,7 @@ template <typename Storage>
 using WeightFactor = simd::Factor<Storage, Product::outputs>;
 
 /// C = A · B (scores) or C += A · B (outputs) for Rows rows and Registers packs of lanes. A and B
-/// are `steps` steps of packing<Storage> depths each; in B, `b_step` elements from a step to the
+/// are `steps` steps of packing<Storage> depths each; in B, `b_step` objects from a step to the
 /// next, `b_strip` from a strip to the next. Integer weights are multiplied with a row's `scale`.
 /// What is `ahead` bytes behind B is prefetched.
 template <int Rows, int Registers, typename A, Product product, typename Storage, typename T>
@@ -63,7 +63,7 @@ void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storag
   using Pack = simd::Pack<T>;
   using Dot = simd::Dot<Storage, product>;
   constexpr bool integers = is_quantized<Storage>;
-  constexpr Index p = packing<Storage>;
+  constexpr Index n = lane_objects<Storage>;
   constexpr Index per_strip = strip_width / Pack::size;
   typename Dot::Sum sum[Rows][Registers];
   GQA_UNROLL
@@ -81,10 +81,10 @@ void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storag
     typename Dot::Lanes lanes[Registers];
     GQA_UNROLL
     for (int j = 0; j < Registers; ++j) {
-      const Storage* lane = b + j / per_strip * b_strip + j % per_strip * Pack::size * p;
+      const Storage* lane = b + j / per_strip * b_strip + j % per_strip * Pack::size * n;
       lanes[j] = Dot::load(lane);
       constexpr Index line = alignment / sizeof(Storage);
-      if (j % per_strip * Pack::size * p % line == 0) simd::prefetch(lane, ahead);
+      if (j % per_strip * Pack::size * n % line == 0) simd::prefetch(lane, ahead);
     }
     GQA_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -124,7 +124,7 @@ template <int Rows, typename Storage, typename T>
 void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
                    const Storage* block, int strip_begin, int strip_end, T* s,
                    std::uintptr_t ahead) {
-  constexpr Index p = packing<Storage>;
+  constexpr Index p = packing<Storage>, n = lane_objects<Storage>;
   constexpr int per_strip = static_cast<int>(strip_width / simd::Pack<T>::size);
   constexpr int wide = tile_registers(Rows);
   const Index strip = layout.key_strip_elements();
@@ -132,7 +132,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage
   if constexpr (wide > per_strip) {  // a tile across both strips
     if (strip_begin == 0 && strip_end == 2) {
       multiply<Rows, wide, Step<p, Rows * p>, Product::scores>(
-          q, block, strip_width * p, strip, steps, s, block_keys, nullptr, ahead);
+          q, block, strip_width * n, strip, steps, s, block_keys, nullptr, ahead);
       return;
     }
   }
@@ -141,7 +141,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage
     for (int r = 0; r < per_strip; r += registers) {
       const Index lane = r * simd::Pack<T>::size;
       multiply<Rows, registers, Step<p, Rows * p>, Product::scores>(
-          q, block + i * strip + lane * p, strip_width * p, strip, steps,
+          q, block + i * strip + lane * n, strip_width * n, strip, steps,
           s + i * strip_width + lane, block_keys, nullptr, ahead);
     }
   }
@@ -152,7 +152,7 @@ template <int Rows, typename Storage, typename T>
 void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Storage>* weights,
                      const Storage* block, Index key_begin, Index key_end, Index begin, Index end,
                      T* out, const T* scale, std::uintptr_t ahead) {
-  constexpr Index p = packing<Storage>;
+  constexpr Index p = packing<Storage>, n = lane_objects<Storage>;
   constexpr Index size = simd::Pack<T>::size;
   constexpr int per_strip = static_cast<int>(strip_width / size);
   constexpr int wide = tile_registers(Rows);
@@ -164,7 +164,7 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
   Index channel = begin;
   if constexpr (wide > per_strip) {  // tiles across two strips
     for (; channel + 2 * strip_width <= end; channel += 2 * strip_width) {
-      multiply<Rows, wide, A, Product::outputs>(a, at(channel), strip_width * p,
+      multiply<Rows, wide, A, Product::outputs>(a, at(channel), strip_width * n,
                                                 layout.value_strip_elements(), steps, out + channel,
                                                 out_row, scale, ahead);
     }
@@ -172,14 +172,14 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
   constexpr int registers = std::min(wide, per_strip);
   for (; channel + strip_width <= end; channel += strip_width) {
     for (Index lane = 0; lane < strip_width; lane += registers * size) {
-      multiply<Rows, registers, A, Product::outputs>(a, at(channel) + lane * p, strip_width * p, 0,
+      multiply<Rows, registers, A, Product::outputs>(a, at(channel) + lane * n, strip_width * n, 0,
                                                      steps, out + channel + lane, out_row, scale,
                                                      ahead);
     }
   }
   constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
-    multiply<Rows, narrow, A, Product::outputs>(a, at(channel) + lane * p, strip_width / 2 * p, 0,
+    multiply<Rows, narrow, A, Product::outputs>(a, at(channel) + lane * n, strip_width / 2 * n, 0,
                                                 steps, out + channel + lane, out_row, scale, ahead);
   }
 }

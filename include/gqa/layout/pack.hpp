@@ -20,18 +20,20 @@ template <typename Storage, Scalar T>
 void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, const T* key,
                const T* value) {
   constexpr Index p = packing<Storage>;
-  Storage* k = block + layout.key_offset(t, 0);
-  const auto put_key = [&](Index c, Storage x) { k[c / p * (strip_width * p) + c % p] = x; };
   if constexpr (is_quantized<Storage>) {
     float* key_scale = layout.key_scales(block) + t;
     float* value_scale = layout.value_scales(block) + t;
-    *key_scale = int8_scale(key, layout.head_dim());
-    *value_scale = int8_scale(value, layout.value_dim());
-    quantize(key, layout.head_dim(), *key_scale,
-             [&](Index c, std::int8_t x) { put_key(c, Storage{x}); });
-    quantize(value, layout.value_dim(), *value_scale,
-             [&](Index c, std::int8_t x) { block[layout.value_offset(t, c)] = Storage{x}; });
+    *key_scale = scale_of<Storage>(key, layout.head_dim());
+    *value_scale = scale_of<Storage>(value, layout.value_dim());
+    quantize<Storage>(key, layout.head_dim(), *key_scale, [&](Index c, std::int8_t x) {
+      set_integer(block[layout.key_offset(t, c)], layout.key_half(c), x);
+    });
+    quantize<Storage>(value, layout.value_dim(), *value_scale, [&](Index c, std::int8_t x) {
+      set_integer(block[layout.value_offset(t, c)], layout.value_half(t), x);
+    });
   } else {
+    Storage* k = block + layout.key_offset(t, 0);
+    const auto put_key = [&](Index c, Storage x) { k[c / p * (strip_width * p) + c % p] = x; };
     for (Index c = 0; c < layout.head_dim(); ++c) put_key(c, convert<Storage>(key[c]));
     for (Index c = 0; c < layout.value_dim(); c += strip_width) {
       Storage* v = block + layout.value_offset(t, c);
@@ -68,19 +70,20 @@ void put_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, Ind
 template <typename Storage, Scalar T>
 void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key,
                T* value) {
-  const auto number = [&](Index offset, [[maybe_unused]] bool is_key) {
+  const auto number = [&](Index offset, [[maybe_unused]] bool is_key,
+                          [[maybe_unused]] Index which) {
     if constexpr (is_quantized<Storage>) {
       const float scale = (is_key ? layout.key_scales(block) : layout.value_scales(block))[t];
-      return convert<T>(double{scale} * block[offset].value);
+      return convert<T>(double{scale} * integer_of(block[offset], which));
     } else {
       return convert<T>(block[offset]);
     }
   };
   for (Index c = 0; key && c < layout.head_dim(); ++c) {
-    key[c] = number(layout.key_offset(t, c), true);
+    key[c] = number(layout.key_offset(t, c), true, layout.key_half(c));
   }
   for (Index c = 0; value && c < layout.value_dim(); ++c) {
-    value[c] = number(layout.value_offset(t, c), false);
+    value[c] = number(layout.value_offset(t, c), false, layout.value_half(t));
   }
 }
 
@@ -91,12 +94,19 @@ void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin
     std::memset(static_cast<void*>(block), 0, static_cast<std::size_t>(layout.block_bytes()));
     return;
   }
+  const auto zero = [&](Index offset, [[maybe_unused]] Index which) {
+    if constexpr (is_quantized<Storage>) {
+      set_integer(block[offset], which, 0);
+    } else {
+      block[offset] = Storage{};
+    }
+  };
   for (Index t = begin; t < end; ++t) {
     for (Index c = 0; c < layout.padded_head_dim(); ++c) {
-      block[layout.key_offset(t, c)] = Storage{};
+      zero(layout.key_offset(t, c), layout.key_half(c));
     }
     for (Index c = 0; c < layout.padded_value_dim(); ++c) {
-      block[layout.value_offset(t, c)] = Storage{};
+      zero(layout.value_offset(t, c), layout.value_half(t));
     }
     if constexpr (is_quantized<Storage>) {
       layout.key_scales(block)[t] = 0;
@@ -109,7 +119,8 @@ inline namespace GQA_ISA {
 
 /// Can keys be transposed as they are, a word of 32 bits being a lane's elements?
 template <typename Storage>
-inline constexpr bool has_key_words = (packing<Storage> * sizeof(Storage) == sizeof(float));
+inline constexpr bool has_key_words =
+    !is_quantized<Storage> && packing<Storage> * sizeof(Storage) == sizeof(float);
 
 /// put_token() for as many tokens as a pack of floats has lanes, `t` a multiple of that: their keys
 /// are transposed in registers.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Rounding a row of numbers, a key, a value or a query of one head, to integers of 8 bits and one
-// scale: x ≈ scale · integer, the largest |x| being 127 scales. A token is quantised once, when it
-// is appended, so that rolling back is exact.
+// Rounding a row of numbers, a key, a value or a query of one head, to integers of 8 or 4 bits and
+// one scale: x ≈ scale · integer. A token is quantised once, when it is appended, so that rolling
+// back is exact.
 #pragma once
 
 #include <cmath>
@@ -13,32 +13,85 @@
 
 namespace gqa {
 
-/// The scale of a row of n numbers: 0 if all are 0 (or nearly: smaller than normal numbers allow),
-/// NaN if one isn't finite, which makes the whole row NaN.
+/// The largest |x| of a row of n numbers; NaN if one isn't finite.
 template <Scalar T>
-float int8_scale(const T* row, Index n) {
+float largest_of(const T* row, Index n) {
   float largest = 0, poison = 0;
   for (Index i = 0; i < n; ++i) {
     const float x = convert<float>(row[i]);
     largest = std::abs(x) > largest ? std::abs(x) : largest;
     poison += x * 0.0f;  // NaN for infinities, too
   }
-  const float scale = largest / 127.0f;
-  return (scale < std::numeric_limits<float>::min() ? 0.0f : scale) + poison;
+  return largest + poison;
 }
 
-/// Calls put(i, integer) for each number of a row, rounded to nearest, of which int8_scale() gave the
+/// The scale of a row of n numbers of which the largest |x| becomes 127: 0 if all are 0 (or nearly:
+/// smaller than normal numbers allow), NaN if one isn't finite, which makes the whole row NaN.
+template <Scalar T>
+float int8_scale(const T* row, Index n) {
+  const float scale = largest_of(row, n) / 127.0f;
+  return scale < std::numeric_limits<float>::min() ? 0.0f : scale;
+}
+
+namespace detail {
+
+/// x without its fraction, rounded to nearest, for |x| < 2^22.
+inline float round_to_integer(float x) {
+  constexpr float shift = 12582912.0f;  // 1.5 * 2^23: adding it leaves no fraction
+  return (x + shift) - shift;
+}
+inline float round_to_int4(float x) {
+  const float integer = round_to_integer(x);
+  return integer < -8.0f ? -8.0f : integer > 7.0f ? 7.0f : integer;
+}
+
+}  // namespace detail
+
+/// The scale for integers in [-8, 7]; 0 and NaN as above. Which multiple of it the largest |x| best
+/// is depends on the other numbers: many small ones like finer steps, at the price of cutting off
+/// the largest. 7, 8, 9 and 10 are tried for the least sum of squared errors. (Normal numbers, 128
+/// of them: a relative RMS error of 0.118 with 7 always, 0.103 so; 0.102 with halves between; 0.100
+/// with a zero point besides, at the price of another number per token and of more sums at each
+/// step.)
+template <Scalar T>
+float int4_scale(const T* row, Index n) {
+  const float largest = largest_of(row, n);
+  if (largest < 10 * std::numeric_limits<float>::min()) return 0;
+  float best = largest, least = std::numeric_limits<float>::infinity();  // NaN stays what it is
+  for (const float steps : {7.0f, 8.0f, 9.0f, 10.0f}) {
+    const float inverse = steps / largest;
+    float sum = 0;
+    for (Index i = 0; i < n; ++i) {
+      const float x = convert<float>(row[i]) * inverse, error = x - detail::round_to_int4(x);
+      sum += error * error;
+    }
+    sum /= steps * steps;
+    if (sum < least) least = sum, best = largest / steps;
+  }
+  return best;
+}
+
+/// The scale of a row that is to become Int8 or Int4.
+template <typename Storage, Scalar T>
+requires is_quantized<Storage>
+float scale_of(const T* row, Index n) {
+  return std::same_as<Storage, Int4> ? int4_scale(row, n) : int8_scale(row, n);
+}
+
+/// Calls put(i, integer) for each number of a row, rounded to nearest, of which scale_of() gave the
 /// scale.
-template <Scalar T, typename Put>
+template <typename Storage = Int8, Scalar T, typename Put>
+requires is_quantized<Storage>
 void quantize(const T* row, Index n, float scale, Put put) {
   if (!(scale > 0)) {  // NaN, too
     for (Index i = 0; i < n; ++i) put(i, std::int8_t{0});
     return;
   }
   const float inverse = 1.0f / scale;
-  constexpr float shift = 12582912.0f;  // 1.5 * 2^23: adding it leaves no fraction
   for (Index i = 0; i < n; ++i) {
-    put(i, static_cast<std::int8_t>((convert<float>(row[i]) * inverse + shift) - shift));
+    const float x = convert<float>(row[i]) * inverse;
+    put(i, static_cast<std::int8_t>(std::same_as<Storage, Int4> ? detail::round_to_int4(x)
+                                                                : detail::round_to_integer(x)));
   }
 }
 

@@ -2,13 +2,15 @@
 // Copyright (c) 2026 The gqa authors
 //
 // A token as files hold it: the key of one head, then its value, number by number and
-// little-endian, each followed by its scale where the storage is quantised. It doesn't depend on
-// how strips lie in memory, so that they may change and files stay. Nothing is rounded.
+// little-endian, each followed by its scale where the storage is quantised; two int4 are a byte,
+// the first in the lower bits. It doesn't depend on how strips lie in memory, so that they may
+// change and files stay. Nothing is rounded.
 #pragma once
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "gqa/layout/strips.hpp"
 
@@ -33,9 +35,31 @@ void for_each_stored(const StripLayout<Storage>& layout, Block* block, Index t, 
     fn(number, offset);
     offset += Index{sizeof(number)};
   };
-  for (Index c = 0; c < layout.head_dim(); ++c) next(block[layout.key_offset(t, c)]);
+  // The numbers of a row, at (offset, which element) = place(channel).
+  const auto row = [&](Index dim, auto place) {
+    if constexpr (elements_per<Storage> == 1) {
+      for (Index c = 0; c < dim; ++c) next(block[place(c).first]);
+    } else {
+      for (Index c = 0; c < dim; c += 2) {
+        const Index count = std::min(dim - c, Index{2});
+        Storage pair;
+        for (Index i = 0; i < count; ++i) {
+          const auto [at, which] = place(c + i);
+          set_integer(pair, i, integer_of(block[at], which));
+        }
+        next(pair);
+        for (Index i = 0; i < count; ++i) {
+          const auto [at, which] = place(c + i);
+          if constexpr (!std::is_const_v<Block>) set_integer(block[at], which, integer_of(pair, i));
+        }
+      }
+    }
+  };
+  row(layout.head_dim(),
+      [&](Index c) { return std::pair(layout.key_offset(t, c), layout.key_half(c)); });
   if constexpr (is_quantized<Storage>) next(layout.key_scales(block)[t]);
-  for (Index c = 0; c < layout.value_dim(); ++c) next(block[layout.value_offset(t, c)]);
+  row(layout.value_dim(),
+      [&](Index c) { return std::pair(layout.value_offset(t, c), layout.value_half(t)); });
   if constexpr (is_quantized<Storage>) next(layout.value_scales(block)[t]);
 }
 

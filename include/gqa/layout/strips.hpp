@@ -7,12 +7,13 @@
 //   K: [2 strips][ceil(head_dim / p)][32 keys][p]          lanes are keys: no horizontal sums
 //   V: [strips of 32 channels][64 / p][32 channels][p]     lanes are channels
 //
-// Quantised storage keeps the scales of the block's keys and of its values behind them, 64 floats each:
-// they are read with what they scale.
+// Quantised storage keeps the scales of the block's keys and of its values behind them, 64 floats
+// each: they are read with what they scale.
 //
-// p = packing<Storage> elements of one lane lie side by side. The last strip of V is 16 wide where
-// that is enough. Channels that don't exist are zero. Sizes don't depend on the instruction set: 32
-// lanes are two registers of AVX-512, four of AVX2, eight of NEON.
+// p = packing<Storage> elements of one lane lie side by side (of Int4, eight in four bytes). The
+// last strip of V is 16 wide where that is enough. Channels that don't exist are zero. Sizes don't
+// depend on the instruction set: 32 lanes are two registers of AVX-512, four of AVX2, eight of
+// NEON.
 #pragma once
 
 #include "gqa/simd/ops.hpp"
@@ -22,15 +23,19 @@ namespace gqa {
 inline constexpr Index block_keys = 64;
 inline constexpr Index strip_width = 32;
 
-constexpr Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr Index round_up(Index n, Index multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 constexpr Index ceil_div(Index n, Index d) { return (n + d - 1) / d; }
 
 /// Where everything is in a block of 64 keys and values kept as `Storage`. Offsets and sizes count
-/// elements, unless they say bytes.
+/// objects of this type, unless they say bytes; but for Int4, an object is an element.
 template <typename Storage>
 class StripLayout {
  public:
   static constexpr Index p = packing<Storage>;
+  static constexpr Index lane = lane_objects<Storage>;
+  static constexpr Index per = elements_per<Storage>;
 
   StripLayout(Index head_dim, Index value_dim) : head_dim_(head_dim), value_dim_(value_dim) {}
 
@@ -41,7 +46,7 @@ class StripLayout {
   Index padded_head_dim() const { return round_up(head_dim_, p); }
   Index padded_value_dim() const { return round_up(value_dim_, strip_width / 2); }
 
-  Index value_begin() const { return block_keys * padded_head_dim(); }
+  Index value_begin() const { return block_keys * padded_head_dim() / per; }
   Index block_elements() const {
     constexpr Index scales = is_quantized<Storage> ? 2 * block_keys * Index{sizeof(float)} : 0;
     return scales_begin() + scales;
@@ -50,48 +55,47 @@ class StripLayout {
 
   /// What a token costs of a KV head's memory, padding excluded.
   Index token_bytes() const {
-    return (head_dim_ + value_dim_) * Index{sizeof(Storage)} +
+    return (ceil_div(head_dim_, per) + ceil_div(value_dim_, per)) * Index{sizeof(Storage)} +
            (is_quantized<Storage> ? 2 * Index{sizeof(float)} : 0);
   }
   /// The scales of a block's 64 keys, and of its 64 values. Block: Storage, const or not.
   template <typename Block>
-  auto* key_scales(Block* block) const
-    requires is_quantized<Storage>
-  {
+  auto* key_scales(Block* block) const requires is_quantized<Storage> {
     using Float = std::conditional_t<std::is_const_v<Block>, const float, float>;
     return reinterpret_cast<Float*>(block + scales_begin());
   }
   template <typename Block>
-  auto* value_scales(Block* block) const
-    requires is_quantized<Storage>
-  {
+  auto* value_scales(Block* block) const requires is_quantized<Storage> {
     return key_scales(block) + block_keys;
   }
 
-  /// Elements between K's two strips.
-  Index key_strip_elements() const { return strip_width * padded_head_dim(); }
-  /// Elements between V's strips.
-  static constexpr Index value_strip_elements() { return strip_width * block_keys; }
+  /// From one of K's strips to the other.
+  Index key_strip_elements() const { return strip_width * padded_head_dim() / per; }
+  /// From one of V's strips to the next.
+  static constexpr Index value_strip_elements() { return strip_width * block_keys / per; }
   /// Channels in V's strip `s`, padding included: 32, or 16 in the last one.
   Index value_strip_width(Index s) const {
     const Index rest = padded_value_dim() - s * strip_width;
     return rest < strip_width ? rest : strip_width;
   }
 
-  /// Offset in the block of a channel of the key of token `t`, 0 <= t < 64.
+  /// Offset in the block of a channel of the key of token `t`, 0 <= t < 64, and which of the
+  /// object's elements it is.
   Index key_offset(Index t, Index channel) const {
     return (t / strip_width) * key_strip_elements() +
-           (channel / p * strip_width + t % strip_width) * p + channel % p;
+           (channel / p * strip_width + t % strip_width) * lane + channel % lane;
   }
-  /// Offset in the block of a channel of the value of token `t`.
+  static constexpr Index key_half(Index channel) { return channel % p / lane; }
+  /// The same of the value of token `t`.
   Index value_offset(Index t, Index channel) const {
     const Index s = channel / strip_width;
     return value_begin() + s * value_strip_elements() +
-           (t / p * value_strip_width(s) + channel % strip_width) * p + t % p;
+           (t / p * value_strip_width(s) + channel % strip_width) * lane + t % lane;
   }
+  static constexpr Index value_half(Index t) { return t % p / lane; }
 
  private:
-  Index scales_begin() const { return value_begin() + block_keys * padded_value_dim(); }
+  Index scales_begin() const { return value_begin() + block_keys * padded_value_dim() / per; }
 
   Index head_dim_;
   Index value_dim_;

@@ -140,6 +140,14 @@ GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
     packs[e] = {_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 24 - 8 * e), 24))};
   }
 }
+GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  GQA_UNROLL
+  for (int e = 0; e < 8; ++e) {
+    const int up = 28 - 8 * (e % 4) - 4 * (e / 4);
+    packs[e] = {_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, up), 28))};
+  }
+}
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd

@@ -160,6 +160,14 @@ GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
     packs[e] = {_mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_srai_epi32(0xffff, top, 24))};
   }
 }
+GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
+  const __m512i words = _mm512_loadu_si512(p);
+  GQA_UNROLL
+  for (unsigned e = 0; e < 8; ++e) {
+    const __m512i top = _mm512_maskz_slli_epi32(0xffff, words, 28 - 8 * (e % 4) - 4 * (e / 4));
+    packs[e] = {_mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_srai_epi32(0xffff, top, 28))};
+  }
+}
 
 /// Four bytes in every lane.
 GQA_INLINE __m512i broadcast_word(const void* p) {
@@ -237,6 +245,66 @@ struct Dot<Int8, Product::outputs> {
     const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_maskz_cvtepi32_epi8(0xffff, integers));
     return {_mm512_maskz_cvtepi32_ps(0xffff, integers)};
+  }
+};
+
+/// Int4 becomes the bytes of two such products in registers, in three instructions.
+template <>
+struct Dot<Int4, Product::scores> {
+  using Factor = std::int8_t;
+  using Sum = Dot<Int8, Product::scores>::Sum;
+  struct Lanes {
+    __m512i keys[2];  // + 8, so unsigned
+  };
+  static constexpr int key_bias = 8;
+
+  static GQA_INLINE Lanes load(const Int4* p) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    return {{lower(pairs), lower(_mm512_maskz_srli_epi32(0xffff, pairs, 4))}};
+  }
+  static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
+    sum.v = (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, lanes.keys[0], broadcast_word(queries));
+    sum.v =
+        (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, lanes.keys[1], broadcast_word(queries + 4));
+    return sum;
+  }
+  static GQA_INLINE Pack<float> result(Sum sum) {
+    return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
+  }
+
+ private:
+  /// (x ^ 8) & 15 of each byte.
+  static GQA_INLINE __m512i lower(__m512i x) {
+    return _mm512_maskz_ternarylogic_epi32(0xffff, x, _mm512_set1_epi8(8), _mm512_set1_epi8(15),
+                                           0x28);
+  }
+};
+template <>
+struct Dot<Int4, Product::outputs> {
+  using Factor = std::uint8_t;
+  using Sum = Dot<Int8, Product::scores>::Sum;
+  struct Lanes {
+    __m512i values[2];  // times 16: the four bits stand where a byte's sign is
+  };
+
+  static GQA_INLINE Lanes load(const Int4* p) {
+    const __m512i pairs = _mm512_loadu_si512(p), upper = _mm512_set1_epi8(-16);
+    return {{_mm512_and_si512(_mm512_maskz_slli_epi32(0xffff, pairs, 4), upper),
+             _mm512_and_si512(pairs, upper)}};
+  }
+  static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
+    sum.v =
+        (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights), lanes.values[0]);
+    sum.v = (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights + 4),
+                                            lanes.values[1]);
+    return sum;
+  }
+  static GQA_INLINE Pack<float> result(Sum sum) {
+    const Pack<float> sixteenfold{_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
+    return sixteenfold * Pack<float>::broadcast(0.0625f);
+  }
+  static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
+    return Dot<Int8, Product::outputs>::round(x, to);
   }
 };
 #endif

@@ -139,6 +139,13 @@ GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
     packs[e] = Pack<float>::lanes([=](int i) { return static_cast<float>(p[4 * i + e].value); });
   }
 }
+GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
+  GQA_UNROLL
+  for (int e = 0; e < 8; ++e) {
+    packs[e] = Pack<float>::lanes(
+        [=](int i) { return static_cast<float>(integer_of(p[4 * i + e % 4], e / 4)); });
+  }
+}
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd

@@ -134,6 +134,15 @@ GQA_INLINE void widen(const Int8* p, Pack<float> (&packs)[4]) {
   packs[2] = {vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 8), 24))};
   packs[3] = {vcvtq_f32_s32(vshrq_n_s32(words, 24))};
 }
+GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
+  int32x4_t words;
+  std::memcpy(&words, p, sizeof words);
+  GQA_UNROLL
+  for (int e = 0; e < 8; ++e) {
+    const int32x4_t up = vdupq_n_s32(28 - 8 * (e % 4) - 4 * (e / 4));
+    packs[e] = {vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(words, up), 28))};
+  }
+}
 
 #if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 /// BFDOT: two products a lane, summed in float; sums are rounded to odd (if the last bit is 0 and

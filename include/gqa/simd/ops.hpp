@@ -22,8 +22,8 @@
 //   Dot<Storage>                     how a tile multiplies Storage, see there
 //
 // Storage is what keys and values are kept in. Of a strip (layout/strips.hpp), `packing<Storage>`
-// consecutive elements belong to one lane: widen(p, packs) reads size lanes and yields packs[0]
-// from the first element of each lane, packs[1] from the second.
+// elements belong to one lane: widen(p, packs) reads size lanes and yields packs[0] from the first
+// element of each lane, packs[1] from the second.
 #pragma once
 
 #include <array>
@@ -35,11 +35,17 @@
 namespace gqa {
 
 /// Elements of one lane that lie side by side in a strip: bfloat16 comes in pairs, for the pair dot
-/// products of VDPBF16PS and BFDOT, Int8 in fours, for VPDPBUSD and SDOT.
+/// products of VDPBF16PS and BFDOT, Int8 in fours, for VPDPBUSD and SDOT. Of an Int4's eight in
+/// four bytes, the first four are the bytes' lower halves and the others the upper ones: two fours
+/// as well.
 template <typename Storage>
-inline constexpr int packing = is_quantized<Storage>             ? 4
+inline constexpr int packing = std::same_as<Storage, Int4>       ? 8
+                               : is_quantized<Storage>           ? 4
                                : std::same_as<Storage, bfloat16> ? 2
                                                                  : 1;
+/// Objects that these elements are.
+template <typename Storage>
+inline constexpr int lane_objects = packing<Storage> / elements_per<Storage>;
 
 /// The two products of attention: S = Q Kᵀ and O += P V.
 enum class Product { scores, outputs };
