@@ -14,10 +14,10 @@ if(NOT status EQUAL 0)
 endif()
 file(READ "${JSON}" json)
 string(JSON count LENGTH "${json}" benchmarks)
-if(NOT count EQUAL 17)  # 4 types, decode and prefill, 1 and 2 threads; the ratio of threads
-  message(FATAL_ERROR "${count} benchmarks match ${filter}, not 17")
+if(NOT count EQUAL 21)  # 5 types, decode and prefill, 1 and 2 threads; the ratio of threads
+  message(FATAL_ERROR "${count} benchmarks match ${filter}, not 21")
 endif()
-foreach(i RANGE 16)
+foreach(i RANGE 20)
   string(JSON name GET "${json}" benchmarks ${i} name)
   string(JSON wrong ERROR_VARIABLE none GET "${json}" benchmarks ${i} error_message)
   if(none STREQUAL "NOTFOUND")

@@ -86,10 +86,14 @@ TEST_F(Generate, SaysHowFastItWasAndWhatTheCacheTook) {
   const long f32_bytes = std::stol(bytes[1]);
   EXPECT_GE(f32_bytes, 5 * 4 * 16 * 4 * 100);
   EXPECT_LE(f32_bytes, 5 * 4 * 16 * 4 * 128 * 4);
-  const ProgramResult f16 = run({"--prompt", prompt, "--steps", "100", "--kv-dtype", "f16"});
-  const std::regex f16_figures(R"(KV cache: ([0-9]+) bytes \(f16)");
-  ASSERT_TRUE(std::regex_search(f16.err, bytes, f16_figures)) << f16.err;
-  EXPECT_LT(std::stol(bytes[1]), f32_bytes);
+  long more = f32_bytes;
+  for (const std::string dtype : {"f16", "int8", "int4"}) {
+    const ProgramResult fewer = run({"--prompt", prompt, "--steps", "100", "--kv-dtype", dtype});
+    const std::regex its_figures("KV cache: ([0-9]+) bytes \\(" + dtype);
+    ASSERT_TRUE(std::regex_search(fewer.err, bytes, its_figures)) << fewer.err;
+    EXPECT_LT(std::stol(bytes[1]), more) << dtype;
+    more = std::stol(bytes[1]);
+  }
 }
 
 TEST_F(Generate, SamplesAsTheSeedSays) {
