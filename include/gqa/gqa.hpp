@@ -25,6 +25,7 @@
 #include "gqa/parallel/executor.hpp"
 
 // Row maths around attention.
+#include "gqa/ops/hadamard.hpp"  // apply_hadamard, KeyMean: for few bits
 #include "gqa/ops/rms_norm.hpp"
 #include "gqa/ops/rope.hpp"
 #include "gqa/ops/softmax_state.hpp"
@@ -46,6 +47,7 @@
 #include "gqa/cache/ring.hpp"            // RingKvCache: sliding windows
 #include "gqa/cache/selection.hpp"       // select: some sequences of a cache as a batch
 #include "gqa/cache/serialize.hpp"       // save, load
+#include "gqa/cache/storage_error.hpp"   // storage_error: what a storage type costs
 #include "gqa/cache/transaction.hpp"     // AppendTransaction: a step of all layers, or none of it
 
 // What a model's author uses.
