@@ -51,6 +51,7 @@
 #include "gqa/cache/transaction.hpp"     // AppendTransaction: a step of all layers, or none of it
 
 // What a model's author uses.
+#include "gqa/module/context_shift.hpp"         // drop_tokens
 #include "gqa/module/multi_head_attention.hpp"  // MultiHeadAttention
 
 // From a multi-head checkpoint to fewer KV heads. What else convert/ has is for programs that

@@ -9,9 +9,12 @@
 
 #include <cstring>
 #include <optional>
+#include <sstream>
 
 #include "any_cache.hpp"
+#include "gqa/cache/serialize.hpp"
 #include "gqa/cache/transaction.hpp"
+#include "gqa/module/context_shift.hpp"
 
 namespace gqa::test {
 namespace {
@@ -108,7 +111,7 @@ class Harness {
     Cache& cache = layers_[at(layer)];
     Model& model = models_[at(layer)];
     const Index a = sequence(), b = sequence();
-    switch (random_.integer(0, 14)) {
+    switch (random_.integer(0, 16)) {
       case 0:
       case 1:
       case 2: {
@@ -180,6 +183,21 @@ class Harness {
       case 14:
         if constexpr (is_paged) prefixes(cache, model[at(a)], a);
         break;
+      case 15: {  // a fork by way of a file
+        std::stringstream file;
+        save(cache, a, file);
+        attempt(must_load(layer, a), [&] { load(cache, b, file); }) &&
+            (model[at(b)] = Sequence(model[at(a)]), true);
+        break;
+      }
+      case 16: {
+        const Index end = random_.integer(0, length(layer, a));
+        const Index begin = std::max<Index>(end - some_count(), 0);
+        Sequence& s = model[at(a)];
+        attempt(must_drop(layer, a, begin, end), [&] { drop_tokens(cache, a, begin, end); }) &&
+            (s.erase(s.begin() + begin, s.begin() + end), true);
+        break;
+      }
     }
   }
 
@@ -271,6 +289,22 @@ class Harness {
     }
     if (is_paged && to < length(layer, b) && to % block_keys != 0 && free_pages() < batch) {
       return std::nullopt;
+    }
+    return true;
+  }
+
+  std::optional<bool> must_load(Index layer, Index b) const {
+    if constexpr (is_paged) {
+      return ceil_div(length(layer, b), layers_[0].page_tokens()) <= free_pages();
+    }
+    return true;
+  }
+  std::optional<bool> must_drop(Index layer, Index b, Index begin, Index end) const {
+    if constexpr (is_paged) return begin == end ? std::optional(true) : std::nullopt;
+    if constexpr (is_ring) {
+      bool can = layers_[at(layer)].can_rollback(b, length(layer, b) - begin);
+      for (Index t = end; t < length(layer, b); ++t) can &= layers_[at(layer)].holds(b, t);
+      return can || begin == end;
     }
     return true;
   }

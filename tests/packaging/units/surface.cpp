@@ -76,6 +76,7 @@ void row_maths(Tensor<float>& x, std::span<const float> weight) {
   gqa::rope_backward(table, x, gqa::RopePositions(3));
   gqa::rms_norm(x, weight, x);
   gqa::rms_norm_backward(x, weight, x, x, std::span<float>());
+  gqa::apply_hadamard(x);
 }
 
 void layer(const Eigen::Tensor<float, 3, Eigen::RowMajor>& x,
@@ -89,6 +90,15 @@ void layer(const Eigen::Tensor<float, 3, Eigen::RowMajor>& x,
   attention.backward(x, x, y, record, gradients);
   attention.cross(x, x, y, record);
   attention.cross_backward(x, x, x, y, y, record, gradients);
+}
+
+void storage(gqa::KvCache<gqa::Int4>& cache, const Tensor<float>& q, Tensor<float>& out,
+             const Tensor<float>& k, std::iostream& file) {
+  cache.append(k, k);
+  gqa::drop_tokens(cache, 0, 1, 2, gqa::RopeTable<float>({}, 64));
+  gqa::save(cache, file);
+  gqa::load(cache, file);
+  gqa::attend(q, cache, out, gqa::Causal{});
 }
 
 }  // namespace GQA_ISA
