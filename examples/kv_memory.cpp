@@ -133,9 +133,13 @@ int run(int argc, char** argv) {
   app.add_option("--batch", options.batch, "sequences")
       ->check(CLI::Range(Index{1}, Index{1} << 20))
       ->capture_default_str();
-  const std::map<std::string, Dtype> dtypes{
-      {"f32", Dtype::f32}, {"f16", Dtype::f16}, {"bf16", Dtype::bf16}, {"int8", Dtype::int8}};
-  app.add_option("--kv-dtype", options.kv_dtype, "of keys and values: f32, f16, bf16, int8 [bf16]")
+  const std::map<std::string, Dtype> dtypes{{"f32", Dtype::f32},
+                                            {"f16", Dtype::f16},
+                                            {"bf16", Dtype::bf16},
+                                            {"int8", Dtype::int8},
+                                            {"int4", Dtype::int4}};
+  app.add_option("--kv-dtype", options.kv_dtype,
+                 "of keys and values: f32, f16, bf16, int8, int4 [bf16]")
       ->transform(CLI::CheckedTransformer(dtypes));
   app.add_option("--bytes-per-weight", options.bytes_per_weight, "2 for bf16, 0.5 for four bits")
       ->check(CLI::Range(0.1, 8.0))

@@ -150,12 +150,16 @@ TEST(KvMemory, IsWhatAStackTakes) {
   EXPECT_EQ(plan.gqa.num_kv_heads, 2);
   EXPECT_EQ(plan.mha.bytes, 2 * stack.bytes());
   EXPECT_EQ(plan.mqa.bytes * 2, stack.bytes());
-  const KvMemoryPlan int8 = plan_kv_memory(
-      {.num_layers = layers, .heads = heads, .dtype = Dtype::int8, .context = 100, .batch = 2});
-  const KvCacheStack<KvCache<Int8>> quantised(layers,
-                                              {.batch = 2, .capacity = 100, .heads = heads});
-  EXPECT_EQ(int8.gqa.bytes, quantised.bytes());
-  EXPECT_EQ(int8.gqa.bytes_per_token, quantised.bytes_per_token());
+  const auto expect_same = [&]<typename Storage>(Storage, Dtype dtype) {
+    const KvMemoryPlan fewer = plan_kv_memory(
+        {.num_layers = layers, .heads = heads, .dtype = dtype, .context = 100, .batch = 2});
+    const KvCacheStack<KvCache<Storage>> quantised(layers,
+                                                   {.batch = 2, .capacity = 100, .heads = heads});
+    EXPECT_EQ(fewer.gqa.bytes, quantised.bytes());
+    EXPECT_EQ(fewer.gqa.bytes_per_token, quantised.bytes_per_token());
+  };
+  expect_same(Int8{}, Dtype::int8);
+  expect_same(Int4{}, Dtype::int4);
 }
 
 /// Llama 3 70B: 2 · 80 layers · 8 heads · 128 · 2 bytes are 320 KiB a token.

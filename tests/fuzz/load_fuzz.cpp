@@ -32,13 +32,13 @@ struct Choice {
   bool repairs;       // checksums
   bool one_sequence;  // load(cache, sequence, …)
   int kind;           // of cache
-  bool quantized;
+  int storage;        // f32, int8 or int4
 
   explicit Choice(std::uint8_t byte)
       : repairs((byte & 3) != 0),
         one_sequence((byte & 4) != 0),
         kind((byte >> 3) % 3),
-        quantized((byte & 32) != 0) {}
+        storage((byte >> 5) % 3) {}
 };
 
 void check(bool condition) {
@@ -79,7 +79,8 @@ void with_cache_of(const Choice& choice, F fn) {
 }
 template <typename F>
 void with_cache(const Choice& choice, F fn) {
-  choice.quantized ? with_cache_of<Int8>(choice, fn) : with_cache_of<float>(choice, fn);
+  if (choice.storage == 0) return with_cache_of<float>(choice, fn);
+  choice.storage == 1 ? with_cache_of<Int8>(choice, fn) : with_cache_of<Int4>(choice, fn);
 }
 
 /// Puts all checksums right, as far as the file goes on.

@@ -14,7 +14,7 @@
 namespace gqa {
 
 /// A storage type known at run time.
-enum class Dtype { f64, f32, f16, bf16, int8 };
+enum class Dtype { f64, f32, f16, bf16, int8, int4 };
 
 /// Calls f.operator()<Storage>() with the storage type of a Dtype.
 template <typename F>
@@ -30,6 +30,8 @@ decltype(auto) with_storage(Dtype dtype, F f) {
       return f.template operator()<bfloat16>();
     case Dtype::int8:
       return f.template operator()<Int8>();
+    case Dtype::int4:
+      return f.template operator()<Int4>();
   }
   throw std::invalid_argument(message("with_storage: no dtype has the number ", int(dtype)));
 }
