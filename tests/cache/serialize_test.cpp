@@ -297,7 +297,7 @@ std::string file_with(std::uint32_t version, std::uint32_t storage,
                       const std::vector<std::uint64_t>& sequence) {
   std::ostringstream out;
   const std::string name = "x";
-  detail::SavedCacheWriter writer(out, name);
+  detail::CheckedWriter writer(out, name);
   writer.bytes(detail::saved_cache_magic, 8);
   writer.number(version);
   writer.number(storage);
@@ -337,7 +337,7 @@ TEST(ForeignFile, IsRefusedWithTheReason) {
         message("a file: byte 60: tokens [", gone[0], ", ", gone[1], ") of 128 can't be gone"));
   }
   EXPECT_EQ(error_of([&] { load_from("", cache, 1); }),
-            "KvCache::load: sequence 1 is outside of a batch of 1");
+            "KvCache::length: sequence 1 is outside of a batch of 1");
   EXPECT_EQ(state_of(cache), state);
 }
 
@@ -353,6 +353,86 @@ TEST(ForeignFile, TakesNoMemoryForTokensThatItDoesntHave) {
   EXPECT_EQ(refusal(file_with(1, 0, {1, 2, 5, 19}, {std::uint64_t{1} << 59, 0, 0}), growing),
             "a file: byte 80: the file ends too early");
   EXPECT_EQ(growing.allocated(), 10);
+}
+
+template <typename Stack>
+std::vector<std::byte> state_of_layers(const Stack& stack) {
+  std::vector<std::byte> all;
+  for (const auto& layer : stack) {
+    const auto state = state_of(layer);
+    all.insert(all.end(), state.begin(), state.end());
+  }
+  return all;
+}
+
+TEST(SavedStack, LoadsInAllLayersOrInNone) {
+  const CacheShape shape = shape_of(2);
+  const auto run = [&](auto stack) {
+    for (Index i = 0; i < 3; ++i) {
+      append_random(stack[i], 0, 90, static_cast<std::uint64_t>(i));
+      append_random(stack[i], 1, 20, static_cast<std::uint64_t>(i + 3));
+    }
+    std::ostringstream whole_out, one_out;
+    save(stack, whole_out);
+    save(stack, 0, one_out);
+    const std::string whole = whole_out.str(), one = one_out.str();
+    const auto saved_state = state_of_layers(stack);
+    for (auto& layer : stack) append_random(layer, 1, 50, 9);
+    const auto state = state_of_layers(stack);
+    const auto load_into = [&](const std::string& file, auto... sequence) {
+      std::istringstream in(file);
+      load(stack, sequence..., in, "a file");
+    };
+    // Each byte that is missing or wrong; of the whole file, some.
+    for (std::size_t i = 0; i < one.size(); i += 37) {
+      EXPECT_NE(error_of<std::runtime_error>([&] { load_into(one.substr(0, i), Index{1}); }),
+                "no exception");
+      std::string damaged = one;
+      damaged[i] = static_cast<char>(damaged[i] ^ 4);
+      EXPECT_NE(error_of<std::runtime_error>([&] { load_into(damaged, Index{1}); }),
+                "no exception");
+      ASSERT_EQ(state_of_layers(stack), state);
+    }
+    // The last layer's end.
+    EXPECT_NE(error_of<std::runtime_error>([&] { load_into(whole.substr(0, whole.size() - 1)); }),
+              "no exception");
+    ASSERT_EQ(state_of_layers(stack), state);
+    EXPECT_EQ(error_of<std::runtime_error>([&] { load_into(saved(stack[0])); }),
+              "a file: byte 0: this is no saved stack of caches");
+    // Layers of different lengths.
+    std::ostringstream mixed;
+    detail::SavedCache::write_stack_header(3, mixed, "x");
+    mixed << saved(stack[0], 0) << saved(stack[1], 0) << saved(stack[2], 1);
+    EXPECT_EQ(error_of<std::runtime_error>([&] { load_into(mixed.str(), Index{1}); }),
+              "a file, layer 2: sequence 0 has 70 tokens, in layer 0 it has 90");
+    std::ostringstream shallow;
+    detail::SavedCache::write_stack_header(2, shallow, "x");
+    EXPECT_EQ(error_of<std::runtime_error>([&] { load_into(shallow.str()); }),
+              "a file: byte 12: the number of layers is 2, expected 3");
+    // Out of memory in any layer.
+    for (long n = 0;; ++n) {
+      std::istringstream in(one);
+      bool failed = false;
+      fail_allocation(n);
+      try {
+        load(stack, 1, in);
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      fail_allocation(-1);
+      if (!failed) break;
+      ASSERT_EQ(state_of_layers(stack), state) << n;
+    }
+    for (Index i = 0; i < 3; ++i) EXPECT_EQ(saved(stack[i], 1), saved(stack[i], 0));
+    load_into(whole);
+    EXPECT_EQ(state_of_layers(stack), saved_state);
+  };
+  run(KvCacheStack<KvCache<float>>(
+      3, {.batch = 2, .capacity = 10, .heads = shape.heads, .max_capacity = 300}));
+  const auto pages = std::make_shared<PageAllocator>(PageAllocator::Options{
+      .pages = 30, .page_bytes = PagedKvCache<Int8>::page_bytes(shape.heads)});
+  run(KvCacheStack<PagedKvCache<Int8>>(3, pages,
+                                       {.batch = 2, .capacity = 300, .heads = shape.heads}));
 }
 
 TEST(SavedFile, NeedsFreePagesForTheNewTokensBesideTheOld) {

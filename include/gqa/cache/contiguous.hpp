@@ -167,11 +167,12 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     return KvCache(
         {.batch = batch, .capacity = tokens_, .heads = this->heads(), .max_capacity = max_tokens_});
   }
-  void take(Index sequence, const KvCache& other) {
-    const Index length = other.length(0);
+  void prepare_take(Index sequence, const KvCache& other) {
     make_room("load", sequence, sequence + 1,
-              [&](Index) { return std::max(length - this->length(sequence), Index{0}); });
-    const Index slot = this->slot(sequence);
+              [&](Index) { return std::max(other.length(0) - this->length(sequence), Index{0}); });
+  }
+  void take(Index sequence, const KvCache& other) {
+    const Index slot = this->slot(sequence), length = other.length(0);
     zero_from(slot, ceil_div(length, block_keys));
     for (Index h = 0; h < this->num_kv_heads(); ++h) {
       std::copy_n(other.head(0, h), other.used_bytes(0), head(slot, h));

@@ -291,6 +291,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     options.heads = this->heads();
     return PagedKvCache(allocator(), options);
   }
+  void prepare_take(Index, const PagedKvCache&) {}
   void take(Index sequence, PagedKvCache& other) {
     const Index slot = this->slot(sequence);
     std::swap(pages_[Base::at(slot)], other.pages_[0]);

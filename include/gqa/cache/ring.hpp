@@ -221,6 +221,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     options.heads = this->heads();
     return RingKvCache(options);
   }
+  void prepare_take(Index, const RingKvCache&) {}
   void take(Index sequence, const RingKvCache& other) {
     const Index slot = this->slot(sequence);
     std::copy_n(other.buffer_.data(), slot_bytes(), buffer_.data() + slot * slot_bytes());

@@ -13,23 +13,24 @@
 //   chunk      tokens [64 i, 64 i + 64), or those of them that there are: [tokens][num_kv_heads],
 //              each as in layout/stored.hpp; u32 checksum
 //
+// A stack of layers is such a file for each layer, one behind the other, and in front of them
+// "\x89GQAKS\r\n", u32 version, u32 layers, u32 checksum.
+//
 // All numbers are little-endian. A checksum covers everything in front of it, but for checksums.
 #pragma once
 
-#include <cstdint>
-#include <istream>
-#include <ostream>
-#include <string>
 #include <string_view>
 #include <vector>
 
-#include "gqa/cache/crc32.hpp"
+#include "gqa/cache/checked_stream.hpp"
+#include "gqa/cache/kv_cache_stack.hpp"
 #include "gqa/cache/strip_cache.hpp"
 
 namespace gqa {
 namespace detail {
 
 inline constexpr char saved_cache_magic[] = "\x89GQAKV\r\n";  // a transfer as text breaks it
+inline constexpr char saved_stack_magic[] = "\x89GQAKS\r\n";
 inline constexpr std::uint32_t saved_cache_version = 1;
 
 /// The storage types' numbers in files; they never change.
@@ -41,89 +42,17 @@ constexpr std::uint32_t saved_storage() {
   return i;
 }
 
-/// Writes to a stream, counting bytes, with a checksum of all of them.
-class SavedCacheWriter {
- public:
-  SavedCacheWriter(std::ostream& out, const std::string& name) : out_(out), name_(name) {}
-
-  void bytes(const void* data, std::size_t count) {
-    checksum_ = crc32(static_cast<const std::byte*>(data), count, checksum_);
-    write(data, count);
+/// Reads how a file begins, up to its version.
+inline void check_magic(const char* expected, const char* what, CheckedReader& in) {
+  char magic[8];
+  in.bytes(magic, sizeof(magic));
+  if (!std::equal(magic, magic + 8, expected)) in.fail(0, "this is no saved ", what);
+  const auto version = in.number<std::uint32_t>();
+  if (version == 0 || version > saved_cache_version) {
+    in.fail(8, "version ", version, " is none that this library reads; its newest is ",
+            saved_cache_version);
   }
-  template <typename T>
-  void number(T x) {
-    std::byte raw[sizeof(x)];
-    copy_little_endian(&x, raw, sizeof(x));
-    bytes(raw, sizeof(x));
-  }
-  void index(Index x) { number(static_cast<std::uint64_t>(x)); }
-  void checksum() {
-    std::byte raw[sizeof(checksum_)];
-    copy_little_endian(&checksum_, raw, sizeof(raw));
-    write(raw, sizeof(raw));
-  }
-
- private:
-  void write(const void* data, std::size_t count) {
-    out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(count));
-    if (!out_) throw std::runtime_error(message(name_, ": byte ", at_, ": writing failed"));
-    at_ += static_cast<Index>(count);
-  }
-
-  std::ostream& out_;
-  const std::string& name_;
-  Index at_ = 0;
-  std::uint32_t checksum_ = 0;
-};
-
-/// Reads what SavedCacheWriter wrote. Whatever is wrong throws std::runtime_error.
-class SavedCacheReader {
- public:
-  SavedCacheReader(std::istream& in, const std::string& name) : in_(in), name_(name) {}
-
-  void bytes(void* data, std::size_t count) {
-    read(data, count);
-    checksum_ = crc32(static_cast<const std::byte*>(data), count, checksum_);
-  }
-  template <typename T>
-  T number() {
-    std::byte raw[sizeof(T)];
-    bytes(raw, sizeof(T));
-    T x;
-    copy_little_endian(raw, &x, sizeof(T));
-    return x;
-  }
-  void checksum(const char* of) {
-    const Index at = at_;
-    std::byte raw[sizeof(checksum_)];
-    read(raw, sizeof(raw));
-    std::uint32_t written;
-    copy_little_endian(raw, &written, sizeof(raw));
-    if (written != checksum_) {
-      fail(at, of, " is damaged: its checksum is ", written, ", that of its bytes ", checksum_);
-    }
-  }
-  /// Where the next byte is.
-  Index at() const { return at_; }
-
-  template <typename... Parts>
-  [[noreturn]] void fail(Index at, const Parts&... parts) const {
-    throw std::runtime_error(message(name_, ": byte ", at, ": ", parts...));
-  }
-
- private:
-  void read(void* data, std::size_t count) {
-    in_.read(static_cast<char*>(data), static_cast<std::streamsize>(count));
-    const auto got = static_cast<Index>(in_.gcount());
-    if (got != static_cast<Index>(count)) fail(at_ + got, "the file ends too early");
-    at_ += got;
-  }
-
-  std::istream& in_;
-  const std::string& name_;
-  Index at_ = 0;
-  std::uint32_t checksum_ = 0;
-};
+}
 
 /// What save() and load() do, with the access to a cache's inside that they need.
 struct SavedCache {
@@ -137,7 +66,7 @@ struct SavedCache {
   }
 
   template <typename Base>
-  static void write_header(const Base& cache, Index sequences, SavedCacheWriter& out) {
+  static void write_header(const Base& cache, Index sequences, CheckedWriter& out) {
     out.bytes(saved_cache_magic, 8);
     out.number(saved_cache_version);
     out.number(saved_storage<typename Base::Storage>());
@@ -149,15 +78,8 @@ struct SavedCache {
 
   /// Throws unless what follows are `sequences` sequences that the cache may hold.
   template <typename Base>
-  static void read_header(const Base& cache, Index sequences, SavedCacheReader& in) {
-    char magic[8];
-    in.bytes(magic, sizeof(magic));
-    if (!std::equal(magic, magic + 8, saved_cache_magic)) in.fail(0, "this is no saved cache");
-    const auto version = in.number<std::uint32_t>();
-    if (version == 0 || version > saved_cache_version) {
-      in.fail(8, "version ", version, " is none that this library reads; its newest is ",
-              saved_cache_version);
-    }
+  static void read_header(const Base& cache, Index sequences, CheckedReader& in) {
+    check_magic(saved_cache_magic, "cache", in);
     const auto storage = in.number<std::uint32_t>();
     struct Number {
       Index at;
@@ -185,7 +107,7 @@ struct SavedCache {
   }
 
   template <typename Base>
-  static void write_sequence(const Base& cache, Index sequence, SavedCacheWriter& out) {
+  static void write_sequence(const Base& cache, Index sequence, CheckedWriter& out) {
     const Index slot = cache.slot(sequence), length = cache.length_of(slot);
     const TokenRange gone = cache.cache().gone(slot);
     out.index(length);
@@ -205,7 +127,7 @@ struct SavedCache {
 
   /// Reads a sequence into one that is empty.
   template <typename Base>
-  static void read_sequence(Base& cache, Index sequence, SavedCacheReader& in) {
+  static void read_sequence(Base& cache, Index sequence, CheckedReader& in) {
     const Index at = in.at();
     std::uint64_t numbers[3];
     for (std::uint64_t& n : numbers) n = in.number<std::uint64_t>();
@@ -242,26 +164,63 @@ struct SavedCache {
   template <typename Base>
   static void save(const Base& cache, Index begin, Index end, std::ostream& out,
                    const std::string& name) {
-    SavedCacheWriter writer(out, name);
+    CheckedWriter writer(out, name);
     write_header(cache, end - begin, writer);
     for (Index b = begin; b < end; ++b) write_sequence(cache, b, writer);
   }
+  /// What a file holds, in a cache of its own that is like this one, but for the batch.
   template <typename Base>
-  static void load(Base& cache, std::istream& in, const std::string& name) {
-    SavedCacheReader reader(in, name);
-    read_header(cache, cache.batch(), reader);
-    auto fresh = cache.cache().empty_like(cache.batch());
-    for (Index b = 0; b < cache.batch(); ++b) read_sequence(base(fresh), b, reader);
-    cache.cache() = std::move(fresh);
+  static auto read(const Base& cache, Index sequences, std::istream& in, const std::string& name) {
+    CheckedReader reader(in, name);
+    read_header(cache, sequences, reader);
+    auto fresh = cache.cache().empty_like(sequences);
+    for (Index b = 0; b < sequences; ++b) read_sequence(base(fresh), b, reader);
+    return fresh;
   }
-  template <typename Base>
-  static void load(Base& cache, Index sequence, std::istream& in, const std::string& name) {
-    cache.check_sequence("load", sequence);
-    SavedCacheReader reader(in, name);
-    read_header(cache, 1, reader);
-    auto fresh = cache.cache().empty_like(1);
-    read_sequence(base(fresh), 0, reader);
+  template <typename Base, typename Cache>
+  static void prepare_take(Base& cache, Index sequence, const Cache& fresh) {
+    cache.cache().prepare_take(sequence, fresh);
+  }
+  template <typename Base, typename Cache>
+  static void take(Base& cache, Index sequence, Cache& fresh) {
     cache.cache().take(sequence, fresh);
+  }
+
+  /// Layers of a stack are files of their own behind this.
+  static void write_stack_header(Index layers, std::ostream& out, const std::string& name) {
+    CheckedWriter writer(out, name);
+    writer.bytes(saved_stack_magic, 8);
+    writer.number(saved_cache_version);
+    writer.number(static_cast<std::uint32_t>(layers));
+    writer.checksum();
+  }
+  static void read_stack_header(Index layers, std::istream& in, const std::string& name) {
+    CheckedReader reader(in, name);
+    check_magic(saved_stack_magic, "stack of caches", reader);
+    const auto theirs = reader.number<std::uint32_t>();
+    reader.checksum("the header");
+    if (Index{theirs} != layers) {
+      reader.fail(12, "the number of layers is ", theirs, ", expected ", layers);
+    }
+  }
+  /// `read(layer, name)` for all layers; throws unless each has the lengths of the first one.
+  template <typename Cache, typename Read>
+  static std::vector<Cache> read_layers(Index layers, std::istream& in, const std::string& name,
+                                        Read read) {
+    read_stack_header(layers, in, name);
+    std::vector<Cache> fresh;
+    fresh.reserve(static_cast<std::size_t>(layers));
+    for (Index i = 0; i < layers; ++i) {
+      fresh.push_back(read(i, message(name, ", layer ", i)));
+      for (Index b = 0; b < fresh.front().batch(); ++b) {
+        const Index length = fresh.back().length(b), expected = fresh.front().length(b);
+        if (length != expected) {
+          throw std::runtime_error(message(name, ", layer ", i, ": sequence ", b, " has ", length,
+                                           " tokens, in layer 0 it has ", expected));
+        }
+      }
+    }
+    return fresh;
   }
 
  private:
@@ -301,13 +260,59 @@ void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequenc
 template <typename Cache, StorageType Storage, typename HeadsT>
 void load(detail::StripCache<Cache, Storage, HeadsT>& cache, std::istream& in,
           const std::string& name = "saved cache") {
-  detail::SavedCache::load(cache, in, name);
+  static_cast<Cache&>(cache) = detail::SavedCache::read(cache, cache.batch(), in, name);
 }
 /// The same for one sequence, from a file of one. The others stay as they are.
 template <typename Cache, StorageType Storage, typename HeadsT>
 void load(detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence, std::istream& in,
           const std::string& name = "saved cache") {
-  detail::SavedCache::load(cache, sequence, in, name);
+  (void)cache.length(sequence);  // throws
+  auto fresh = detail::SavedCache::read(cache, 1, in, name);
+  detail::SavedCache::prepare_take(cache, sequence, fresh);
+  detail::SavedCache::take(cache, sequence, fresh);
+}
+
+/// Saves a stack, layer by layer, or one sequence of it. Throws as above.
+template <typename Cache>
+void save(const KvCacheStack<Cache>& stack, std::ostream& out,
+          const std::string& name = "saved stack") {
+  detail::SavedCache::write_stack_header(stack.num_layers(), out, name);
+  for (const Cache& layer : stack) save(layer, out, name);
+}
+template <typename Cache>
+void save(const KvCacheStack<Cache>& stack, Index sequence, std::ostream& out,
+          const std::string& name = "saved stack") {
+  (void)stack.length(sequence);  // throws
+  detail::SavedCache::write_stack_header(stack.num_layers(), out, name);
+  for (const Cache& layer : stack) save(layer, sequence, out, name);
+}
+
+/// Loads a stack of as many layers, or one sequence of it: all layers, or none. Messages count
+/// bytes from where a layer begins. Throws as above.
+template <typename Cache>
+void load(KvCacheStack<Cache>& stack, std::istream& in, const std::string& name = "saved stack") {
+  auto fresh = detail::SavedCache::read_layers<Cache>(
+      stack.num_layers(), in, name, [&](Index i, const std::string& layer) {
+        return detail::SavedCache::read(stack[i], stack.batch(), in, layer);
+      });
+  for (Index i = 0; i < stack.num_layers(); ++i) {
+    stack[i] = std::move(fresh[static_cast<std::size_t>(i)]);
+  }
+}
+template <typename Cache>
+void load(KvCacheStack<Cache>& stack, Index sequence, std::istream& in,
+          const std::string& name = "saved stack") {
+  (void)stack.length(sequence);  // throws
+  auto fresh = detail::SavedCache::read_layers<Cache>(
+      stack.num_layers(), in, name, [&](Index i, const std::string& layer) {
+        return detail::SavedCache::read(stack[i], 1, in, layer);
+      });
+  for (Index i = 0; i < stack.num_layers(); ++i) {
+    detail::SavedCache::prepare_take(stack[i], sequence, fresh[static_cast<std::size_t>(i)]);
+  }
+  for (Index i = 0; i < stack.num_layers(); ++i) {
+    detail::SavedCache::take(stack[i], sequence, fresh[static_cast<std::size_t>(i)]);
+  }
 }
 
 }  // namespace gqa

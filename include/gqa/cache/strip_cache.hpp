@@ -71,7 +71,8 @@ struct TokenRange {
 /// - can_skip(gone, length): can a sequence of `length` tokens do without these?
 /// - skip(slot, to): the next token to be written is `to`, and those that weren't are gone;
 /// - empty_like(batch): a cache of its kind and capacity;
-/// - take(sequence, other): makes a sequence what the only one of `other` is, or throws.
+/// - prepare_take(sequence, other): sees to it that take() can't fail, or throws;
+/// - take(sequence, other): makes a sequence what the only one of `other` is.
 template <typename Cache, StorageType StorageT, typename HeadsT>
 class StripCache {
   friend SavedCache;

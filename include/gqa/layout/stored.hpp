@@ -3,8 +3,8 @@
 //
 // A token as files hold it: the key of one head, then its value, number by number and
 // little-endian, each followed by its scale where the storage is quantised; two int4 are a byte,
-// the first in the lower bits. It doesn't depend on how strips lie in memory, so that they may
-// change and files stay. Nothing is rounded.
+// the first in the lower bits, and what an odd number of them leaves over is ignored. It doesn't
+// depend on how strips lie in memory, so that they may change and files stay. Nothing is rounded.
 #pragma once
 
 #include <algorithm>
