@@ -7,7 +7,10 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
+
 #include "cache/any_cache.hpp"
+#include "cache/failing_new.hpp"
 #include "support/errors.hpp"
 
 namespace gqa::test {
@@ -189,6 +192,34 @@ TEST(ContextShiftOfPages, SharesWhatComesBeforeAndLeavesForksAlone) {
   EXPECT_EQ(error_of<std::length_error>([&] { drop_tokens(cache, 0, 3, 64, rope); }),
             "PageAllocator: 1 pages are needed, 0 of 12 are free");
   EXPECT_TRUE(same_bits(read_back<float>(cache, 0).k.storage(), full.k.storage()));
+}
+
+TEST(ContextShiftOutOfMemory, ChangesNothing) {
+  const RopeTable<float> rope(rope_config(), head_dim);
+  const Tokens<float> tokens(200);
+  const auto run = [&](auto cache) {
+    tokens.append_to(cache, 1, rope);
+    const auto before = read_back<float>(cache, 1);
+    for (long n = 0;; ++n) {
+      fail_allocation(n);
+      bool failed = false;
+      try {
+        drop_tokens(cache, 1, 70, 90, rope);
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      fail_allocation(-1);
+      if (!failed) {
+        EXPECT_GT(n, 3);
+        break;
+      }
+      ASSERT_TRUE(same_bits(read_back<float>(cache, 1).k.storage(), before.k.storage())) << n;
+    }
+    EXPECT_EQ(cache.length(1), 180);
+  };
+  run(GrowingKind::make<float>(shape_of(2)));
+  run(RingKind::make<float>(shape_of(2)));
+  run(PagedKind<64>::make<float>(shape_of(2)));
 }
 
 TEST(ContextShiftErrors, NameTheNumbersAndChangeNothing) {
