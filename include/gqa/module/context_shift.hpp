@@ -23,10 +23,10 @@ namespace detail {
 
 /// The keys and values [first, length) of a sequence, as rows.
 template <typename T>
-class TokenRows {
+class CachedTokens {
  public:
   template <KvStore Cache>
-  TokenRows(const Cache& cache, Index sequence, Index first) {
+  CachedTokens(const Cache& cache, Index sequence, Index first) {
     const Index tokens = cache.length(sequence) - first;
     keys_.resize(static_cast<std::size_t>(tokens * cache.num_kv_heads() * cache.head_dim()));
     values_.resize(static_cast<std::size_t>(tokens * cache.num_kv_heads() * cache.value_dim()));
@@ -43,7 +43,7 @@ class TokenRows {
 
 /// Replaces tokens [first, length) of a sequence by these, which are fewer; in full or not at all.
 template <KvStore Cache, typename T>
-void replace_tail(Cache& cache, Index sequence, Index first, const TokenRows<T>& rows) {
+void replace_tail(Cache& cache, Index sequence, Index first, const CachedTokens<T>& rows) {
   if constexpr (requires { cache.share_prefix(sequence, first); }) {
     // Pages that others share don't become free: the new ones come first.
     Cache fresh(cache.allocator(), {.batch = 1,
@@ -110,7 +110,7 @@ void drop_tokens(Cache& cache, Index sequence, Index begin, Index end) {
   using T = AccumulatorOf<typename Cache::Storage>;
   detail::check_dropped(cache, sequence, begin, end);
   if (begin == end) return;
-  detail::replace_tail(cache, sequence, begin, detail::TokenRows<T>(cache, sequence, end));
+  detail::replace_tail(cache, sequence, begin, detail::CachedTokens<T>(cache, sequence, end));
 }
 
 inline namespace GQA_ISA {
@@ -132,7 +132,7 @@ void drop_tokens(Cache& cache, Index sequence, Index begin, Index end,
           "drop_tokens: with dynamic NTK scaling, keys can't be moved");
   rope.check_position(begin - end - 1);  // given tables have no negative positions
   if (begin == end) return;
-  const detail::TokenRows<T> rows(cache, sequence, end);
+  const detail::CachedTokens<T> rows(cache, sequence, end);
   detail::rotate_back(rope, rows.k, end - begin);
   detail::replace_tail(cache, sequence, begin, rows);
 }
