@@ -173,7 +173,9 @@ GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
 GQA_INLINE __m512i broadcast_word(const void* p) {
   std::int32_t word;
   std::memcpy(&word, p, sizeof(word));
-  return _mm512_set1_epi32(word);
+  __m512i words = _mm512_set1_epi32(word);
+  keep_in_register(words);
+  return words;
 }
 
 #if defined(__AVX512BF16__)
@@ -186,7 +188,11 @@ struct Dot<bfloat16, product> {
     __m512bh pairs;
   };
 
-  static GQA_INLINE Lanes load(const bfloat16* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
+  static GQA_INLINE Lanes load(const bfloat16* p) {
+    __m512i pairs = _mm512_loadu_si512(p);
+    keep_in_register(pairs);
+    return {(__m512bh)pairs};
+  }
   static GQA_INLINE Sum add(Sum sum, const bfloat16* factors, const Lanes& lanes) {
     return {_mm512_dpbf16_ps(sum.v, lanes.pairs, (__m512bh)broadcast_word(factors))};
   }
@@ -234,7 +240,11 @@ struct Dot<Int8, Product::outputs> {
     __m512i values;
   };
 
-  static GQA_INLINE Lanes load(const Int8* p) { return {_mm512_loadu_si512(p)}; }
+  static GQA_INLINE Lanes load(const Int8* p) {
+    __m512i values = _mm512_loadu_si512(p);
+    keep_in_register(values);
+    return {values};
+  }
   static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
     return {(Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights), lanes.values)};
   }

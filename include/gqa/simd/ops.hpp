@@ -83,6 +83,16 @@ inline constexpr std::array<double, 14> tanh_coefficients<double>{
     0.00009675175218326438376, -0.000038762027320133520449, 0.00001477463474551532683,
     -4.7175184255083209527e-6, 8.9560645481586557491e-7};
 
+/// Keeps a vector in a register until it is used. g++ 12 rather reads it again from memory for each
+/// of two to four products, and a tile of few rows is then bound by loads: on Zen 4 four rows reach
+/// 0.75 of the peak instead of 0.97.
+template <typename Vector>
+GQA_INLINE void keep_in_register([[maybe_unused]] Vector& v) {
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+  __asm__("" : "+v"(v));
+#endif
+}
+
 /// Below it, exp2 is 0: no denormal numbers, which some machines multiply slowly.
 template <typename T>
 inline constexpr T exp2_min = std::same_as<T, double> ? T(-1022) : T(-126);
@@ -156,6 +166,8 @@ struct Dot {
   static GQA_INLINE Lanes load(const Storage* p) {
     Lanes lanes;
     widen(p, lanes.elements);
+    GQA_UNROLL
+    for (int e = 0; e < packing<Storage>; ++e) keep_in_register(lanes.elements[e].v);
     return lanes;
   }
   /// sum + factors · lanes, over the elements of a lane: packing<Storage> factors for all lanes.
