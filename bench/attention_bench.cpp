@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The gqa authors
 //
 // attention_bench: attend() against the machine's limits, by Google Benchmark; for people who
-// change kernels. All cases but models/ take about four minutes.
+// change kernels. All cases but models/ take about five minutes.
 //
 //   attention_bench --table                    ends with what was aimed at and what was reached
 //   attention_bench --benchmark_filter='^decode/f32/.*kv_heads:8/'

@@ -112,7 +112,9 @@ class SampledReference {
     tolerances_.resize(q.dimension(0), samples, q.dimension(2));
     for (Index b = 0; b < q.dimension(0); ++b) {
       const Index length = source.length(b);
-      Eigen::VectorXf k(length * dim), v(length * value_dim);
+      // 0 where a ring has dropped a key
+      Eigen::VectorXf k = Eigen::VectorXf::Zero(length * dim);
+      Eigen::VectorXf v = Eigen::VectorXf::Zero(length * value_dim);
       const auto present = std::make_unique<bool[]>(static_cast<std::size_t>(length));
       for (Index kv_head = 0; kv_head < source.num_kv_heads(); ++kv_head) {
         copy_rows(source, b, kv_head, k.data(), v.data(), present.get());

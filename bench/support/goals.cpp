@@ -18,6 +18,10 @@ Case with_threads(Case c, Index threads) {
   c.threads = threads;
   return c;
 }
+Case over(std::string cache, Case c) {
+  c.cache = std::move(cache);
+  return c;
+}
 Case over_rows(Case c) {
   c.rows = true;
   return c;
@@ -118,6 +122,42 @@ void add_backward(List& list) {
                with_threads(step, 2), {Figure::speed_up, 1.85, 1.95});
 }
 
+/// What an engine's caches cost beside a contiguous one.
+void add_caches(List& list) {
+  // In L3, and in memory; with 4096 keys both caches together would be as large as L3.
+  for (const Index kv_len : {1024, 32768}) {
+    const auto compare = [&](const char* dtype, Index head_dim) {
+      const Case contiguous = decode(dtype, shape(8, head_dim), kv_len);
+      const auto name = [&](const char* cache) {
+        return message("cache:", cache, "_over_contiguous/", name_of(contiguous));
+      };
+      list.compare(name("paged"), over("paged", contiguous), contiguous,
+                   {Figure::time_ratio, 1.10, 1.05});
+      list.compare(name("ring"), over("ring", contiguous), contiguous,
+                   {Figure::time_ratio, 1.05, 1.02});
+    };
+    compare("f32", 128);
+    compare("bf16", 128);
+    compare("bf16", 64);
+    compare("int8", 128);
+  }
+  // The keys of a layer and of 31 others come between two appends to it, as in a model.
+  for (const char* dtype : {"bf16", "int8"}) {
+    const Case step = decode(dtype, shape(8), 4096);
+    list.compare(message("append_over_decode/", name_of(step)), over("append", step), step,
+                 {Figure::time_ratio, 0.03, 0.01});
+  }
+  const auto shared = [&](Index kv_heads, Goal goal) {
+    Case step = decode("f32", shape(kv_heads), 4096 + block_keys);
+    step.batch = 8;
+    list.compare("separately_over_shared_prefix/" + name_of(step), over("forks", step),
+                 over("shared_prefix", step), goal);
+  };
+  shared(32, {Figure::speed_up, 4.0, 6.0});
+  shared(8, {Figure::speed_up, 1.6, 2.0});
+  shared(1, {Figure::speed_up, 1.0, 1.1});
+}
+
 /// The attention layers of models, without goals; left out unless a filter asks for them.
 void add_models(List& list) {
   for (const char* dtype : {"f32", "bf16", "f16", "int8", "int4"}) {
@@ -149,6 +189,7 @@ std::vector<Entry> entries() {
   add_ratios(list);
   add_prefill(list);
   add_backward(list);
+  add_caches(list);
   add_models(list);
   return list.entries;
 }

@@ -1,41 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
-#include "support/work.hpp"
-
 #include <cstdio>
 #include <stdexcept>
 #include <string_view>
 
+#include "support/work_caches.hpp"
+
 namespace gqa::bench {
 namespace {
-
-/// What the works of any keys and values have in common.
-class WorkOverQueries : public Work {
- public:
-  explicit WorkOverQueries(const Case& c)
-      : q_(c.batch, c.q_len, c.model.num_heads, c.model.head_dim), out_(q_.dimensions()) {
-    flops = static_cast<double>(c.batch) *
-            causal_flops(c.model.num_heads, c.model.head_dim, c.q_len, c.kv_len);
-    Random(2).fill(q_);
-  }
-  Agreement agreement() const override { return expected_->agreement(out_); }
-
- protected:
-  template <typename Source>
-  void attend_over(const Source& source, const EigenPool& executor) {
-    gqa::attend(q_, source, out_, Causal{}, {.workspace = &workspace_}, executor);
-  }
-  template <typename Source>
-  void find_reference(const Source& source) {
-    expected_.emplace(q_, source);
-  }
-
- private:
-  Tensor q_;  // [batch, q_len, num_heads, head_dim]
-  Tensor out_;
-  Workspace workspace_;
-  std::optional<SampledReference> expected_;
-};
 
 template <typename Storage>
 class CacheWork final : public WorkOverQueries {
@@ -165,6 +137,10 @@ class BackwardWork final : public Work {
 
 std::unique_ptr<Work> make_work(const Case& c) {
   if (c.backward && c.dtype == "f32") return std::make_unique<BackwardWork>(c);
+  if (!c.cache.empty()) {
+    if (auto work = make_cache_work(c)) return work;
+    throw std::invalid_argument(name_of(c) + ": no such cache in this program");
+  }
   if (c.rows && c.dtype == "f32") return std::make_unique<RowsWork>(c);
   if (!c.rows && c.dtype == "f32") return std::make_unique<CacheWork<float>>(c);
   if (!c.rows && c.dtype == "bf16") return std::make_unique<CacheWork<bfloat16>>(c);
@@ -184,18 +160,19 @@ std::string name_of(const Case& c) {
                  c.rows ? "_rows/" : "/", c.dtype, "/heads:", c.model.num_heads,
                  "/kv_heads:", c.model.num_kv_heads, "/head_dim:", c.model.head_dim,
                  c.decodes() ? "/kv_len:" : "/q_len:", c.kv_len, "/batch:", c.batch,
-                 "/threads:", c.threads);
+                 "/threads:", c.threads, c.cache.empty() ? "" : "/cache:", c.cache);
 }
 
 std::optional<Case> case_of(const std::string& name) {
-  char phase[16], dtype[16];
+  char phase[16], dtype[16], cache[16] = "";
   Case c;
   const int fields = std::sscanf(name.c_str(),
                                  "%15[a-z_]/%15[a-z0-9]/heads:%td/kv_heads:%td/head_dim:%td/"
-                                 "%*[a-z_]:%td/batch:%td/threads:%td",
+                                 "%*[a-z_]:%td/batch:%td/threads:%td/cache:%15[a-z_]",
                                  phase, dtype, &c.model.num_heads, &c.model.num_kv_heads,
-                                 &c.model.head_dim, &c.kv_len, &c.batch, &c.threads);
-  if (fields != 8) return std::nullopt;
+                                 &c.model.head_dim, &c.kv_len, &c.batch, &c.threads, cache);
+  if (fields < 8) return std::nullopt;
+  c.cache = cache;
   const std::string_view kind = phase;
   c.dtype = dtype;
   c.q_len = kind.starts_with("decode") ? 1 : c.kv_len;

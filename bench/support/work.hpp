@@ -25,6 +25,11 @@ struct Case {
   Index threads = 1;
   bool rows = false;      ///< keys and values are a user's row-major tensors, not a cache
   bool backward = false;  ///< the gradient; of a user's tensors, kv_len == q_len
+  /// Which cache: "" KvCache; "paged", pages of 64 tokens in random order; "ring", one that has
+  /// wrapped. "forks": sequences of a paged cache that share all but their last 64 tokens;
+  /// "shared_prefix": the same by attend_shared_prefix(). "append": not attention, but appending a
+  /// token to one of 32 layers in turn.
+  std::string cache = {};
 
   bool decodes() const { return q_len == 1 && !backward; }
 };
@@ -49,6 +54,35 @@ class Work {
   Products products;    ///< what the case's dtype can be multiplied with on this machine
   double kv_bytes = 0;  ///< that a call reads
   double flops = 0;     ///< that a call computes: of the pairs that Causal shows
+};
+
+/// What the works of any keys and values have in common.
+class WorkOverQueries : public Work {
+ public:
+  explicit WorkOverQueries(const Case& c)
+      : q_(c.batch, c.q_len, c.model.num_heads, c.model.head_dim), out_(q_.dimensions()) {
+    flops = static_cast<double>(c.batch) *
+            causal_flops(c.model.num_heads, c.model.head_dim, c.q_len, c.kv_len);
+    Random(2).fill(q_);
+  }
+  Agreement agreement() const override { return expected_->agreement(out_); }
+
+ protected:
+  template <typename Source>
+  void attend_over(const Source& source, const EigenPool& executor) {
+    gqa::attend(q_, source, out_, Causal{}, {.workspace = &workspace_}, executor);
+  }
+  template <typename Source>
+  void find_reference(const Source& source) {
+    expected_.emplace(q_, source);
+  }
+
+  Tensor q_;  // [batch, q_len, num_heads, head_dim]
+  Tensor out_;
+  Workspace workspace_;
+
+ private:
+  std::optional<SampledReference> expected_;
 };
 
 /// The works of the last cases, made when they are first asked for: cases with the same tensors

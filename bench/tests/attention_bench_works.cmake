@@ -4,7 +4,7 @@
 # cmake -DPROGRAM=attention_bench -DJSON=file -P attention_bench_works.cmake: runs a few small cases for
 # two rounds each and looks for their counters, and for errors, which is how wrong results are reported.
 
-set(filter "models/llama3_8b/.*(kv_len:512|q_len:128)/|kv_len:1024/threads:1_over_2")
+set(filter "models/llama3_8b/.*(kv_len:512|q_len:128)/|kv_len:1024/threads:1_over_2|over_contiguous/.*bf16.*dim:64/kv_len:1024")
 execute_process(
   COMMAND "${PROGRAM}" "--benchmark_filter=${filter}" --rounds=2 --table
           "--benchmark_out=${JSON}" --benchmark_out_format=json
@@ -14,10 +14,10 @@ if(NOT status EQUAL 0)
 endif()
 file(READ "${JSON}" json)
 string(JSON count LENGTH "${json}" benchmarks)
-if(NOT count EQUAL 21)  # 5 types, decode and prefill, 1 and 2 threads; the ratio of threads
-  message(FATAL_ERROR "${count} benchmarks match ${filter}, not 21")
+if(NOT count EQUAL 23)  # 5 types, decode and prefill, 1 and 2 threads; the ratios of threads, caches
+  message(FATAL_ERROR "${count} benchmarks match ${filter}, not 23")
 endif()
-foreach(i RANGE 20)
+foreach(i RANGE 22)
   string(JSON name GET "${json}" benchmarks ${i} name)
   string(JSON wrong ERROR_VARIABLE none GET "${json}" benchmarks ${i} error_message)
   if(none STREQUAL "NOTFOUND")
@@ -34,11 +34,11 @@ foreach(i RANGE 20)
     endif()
   endforeach()
 endforeach()
-string(JSON first GET "${json}" benchmarks 1 name)
+string(JSON first GET "${json}" benchmarks 3 name)
 set(expected "models/llama3_8b/decode/f32/heads:32/kv_heads:8/head_dim:128/kv_len:512/batch:1/threads:1")
 string(FIND "${first}" "${expected}/" found)
 if(NOT found EQUAL 0)
-  message(FATAL_ERROR "the second benchmark is called ${first}, not ${expected}")
+  message(FATAL_ERROR "the fourth benchmark is called ${first}, not ${expected}")
 endif()
 if(NOT output MATCHES "speed-up +[0-9.]+ +1.75 +1.90 +(aim|yes|NO) ")
   message(FATAL_ERROR "the table of goals has no speed-up of two threads:\n${output}")
@@ -46,12 +46,17 @@ endif()
 
 # --serve answers a case with seconds and anything else with an error.
 file(WRITE "${JSON}.requests" "decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:100/batch:1/threads:1
+decode/bf16/heads:4/kv_heads:2/head_dim:64/kv_len:256/batch:2/threads:1/cache:paged
+decode/int8/heads:4/kv_heads:2/head_dim:64/kv_len:256/batch:1/threads:1/cache:ring
+decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:600/batch:3/threads:2/cache:shared_prefix
+decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:100/batch:2/threads:1/cache:append
+decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:100/batch:2/threads:1/cache:none
 decode/f32/heads:4/kv_heads:3/head_dim:64/kv_len:100/batch:1/threads:1
 decode/f32
 ")
 execute_process(COMMAND "${PROGRAM}" --serve INPUT_FILE "${JSON}.requests"
   OUTPUT_VARIABLE output RESULT_VARIABLE status)
 if(NOT status EQUAL 0 OR NOT output MATCHES
-   "^[0-9.e-]+\nerror: [^\n]*num_kv_heads 3[^\n]*\nerror: no case is called 'decode/f32'\n$")
+   "^[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\nerror: [^\n]*cache:none: no such cache[^\n]*\nerror: [^\n]*num_kv_heads 3[^\n]*\nerror: no case is called 'decode/f32'\n$")
   message(FATAL_ERROR "--serve ended with ${status} and answered\n${output}")
 endif()

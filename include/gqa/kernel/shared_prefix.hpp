@@ -35,7 +35,11 @@ class PrefixTree {
  public:
   /// Nothing is allocated: `order` is [batch], `nodes` [2 batch].
   PrefixTree(const Source& source, Index* order, PrefixNode* nodes)
-      : source_(source), order_(order), nodes_(nodes) {
+      : source_(source),
+        block_bytes_(StripLayout<typename Source::Storage>(source.head_dim(), source.value_dim())
+                         .block_bytes()),
+        order_(order),
+        nodes_(nodes) {
     const Index batch = source.batch();
     for (Index b = 0; b < batch; ++b) order_[b] = b;
     if (batch > 0) add({.end = batch});
@@ -77,39 +81,38 @@ class PrefixTree {
   /// Moves the sequences that share a split with the first one of [begin, end) behind it, and
   /// returns where they end.
   Index group(Index begin, Index end, Index split) {
-    Index together = begin + 1;
-    for (Index place = together; place < end; ++place) {
-      if (!same_memory(order_[begin], order_[place], split)) continue;
-      std::rotate(order_ + together, order_ + place, order_ + place + 1);
-      ++together;
-    }
-    return together;
-  }
-  bool same_memory(Index a, Index b, Index split) const {
-    const Index begin = split * split_keys, end = begin + split_keys;
-    if (std::min(Index{source_.length(a)}, Index{source_.length(b)}) < end ||
-        first_position(source_, a) != first_position(source_, b)) {
-      return false;
-    }
-    constexpr std::size_t blocks = split_keys / block_keys;
-    const StripLayout<typename Source::Storage> layout(source_.head_dim(), source_.value_dim());
-    const auto addresses = [&](Index sequence, Index kv_head) {
-      std::array<const std::byte*, blocks> at{};
-      source_.for_each_run(sequence, kv_head, begin, end, [&](const StripRun& run) {
-        for (Index i = 0; i * block_keys < run.count; ++i) {
-          at[static_cast<std::size_t>((run.first - begin) / block_keys + i)] =
-              run.blocks + i * layout.block_bytes();
-        }
-      });
-      return at;
-    };
     for (Index h = 0; h < source_.num_kv_heads(); ++h) {
-      if (addresses(a, h) != addresses(b, h)) return false;
+      const Blocks first = blocks(order_[begin], h, split);
+      Index together = begin + 1;
+      for (Index place = together; place < end && first.back(); ++place) {
+        if (blocks(order_[place], h, split) != first ||
+            first_position(source_, order_[place]) != first_position(source_, order_[begin])) {
+          continue;
+        }
+        std::rotate(order_ + together, order_ + place, order_ + place + 1);
+        ++together;
+      }
+      end = together;
     }
-    return true;
+    return end;
+  }
+  /// Where the blocks of a split are; the last is null where the sequence has no whole split.
+  using Blocks = std::array<const std::byte*, split_keys / block_keys>;
+  Blocks blocks(Index sequence, Index kv_head, Index split) const {
+    const Index begin = split * split_keys, end = begin + split_keys;
+    Blocks at{};
+    if (source_.length(sequence) < end) return at;
+    source_.for_each_run(sequence, kv_head, begin, end, [&](const StripRun& run) {
+      for (Index i = 0; i * block_keys < run.count; ++i) {
+        at[static_cast<std::size_t>((run.first - begin) / block_keys + i)] =
+            run.blocks + i * block_bytes_;
+      }
+    });
+    return at;
   }
 
   const Source& source_;
+  Index block_bytes_;
   Index* order_;
   PrefixNode* nodes_;
   Index size_ = 0;
