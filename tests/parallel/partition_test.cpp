@@ -54,12 +54,17 @@ TEST(TaskList, PutsTheLongestRowBlocksFirst) {
   EXPECT_EQ(list(0, 0, parts(0)).row_block, 4);
 }
 
-TEST(TaskList, NumbersSplitsOfARowBlockInKeyOrder) {
-  // decode.hpp merges the states that follow the first split's.
+TEST(TaskList, NumbersTheHeadsOfASplitTogetherAndSplitsInKeyOrder) {
+  // decode.hpp merges the states of every num_kv_heads-th task behind the first split's.
   Index first[2];
   const auto parts = [](Index) { return SequenceParts{.row_blocks = 2, .splits = 3}; };
-  const TaskList list(first, 1, 2, parts);
-  for (Index i = 0; i < list.size(); ++i) EXPECT_EQ(list(i, 0, parts(0)).split, i % 3);
+  const TaskList list(first, 1, 4, parts);
+  for (Index i = 0; i < list.size(); ++i) {
+    const Task task = list(i, 0, parts(0));
+    EXPECT_EQ(task.kv_head, i % 4);
+    EXPECT_EQ(task.split, i / 4 % 3);
+    EXPECT_EQ(task.row_block, i / 12 == 0 ? 1 : 0);
+  }
 }
 
 }  // namespace

@@ -53,8 +53,9 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     SoftmaxState<T>* total = scratch.states + number * plan.block_rows;
     T* total_out = scratch.out + number * scratch.out_elements();
     for (Index split = 1; split < parts(b).splits; ++split) {
-      const SoftmaxState<T>* states = total + split * plan.block_rows;
-      const T* out = total_out + split * scratch.out_elements();
+      const Index part = split * call.shape.num_kv_heads;  // as TaskList numbers them
+      const SoftmaxState<T>* states = total + part * plan.block_rows;
+      const T* out = total_out + part * scratch.out_elements();
       for (Index r = 0; r < rows.rows(); ++r) {
         merge(total[r], total_out + r * out_row, states[r], out + r * out_row, out_row);
       }

@@ -25,18 +25,18 @@ class PackedKv {
                                     layout_.block_bytes());
   }
 
-  /// Packs everything into `memory`; a task is one block.
+  /// Packs everything into `memory`; a task is one block, its heads one after another as in TaskList.
   template <typename ExecutorT>
   void fill(std::byte* memory, ExecutorT& executor) {
     memory_ = memory;
     const Index blocks = blocks_per_head();
     executor.run(batch() * num_kv_heads() * blocks, [&](Index task, Index) noexcept {
-      const Index b = task / blocks / num_kv_heads(), h = task / blocks % num_kv_heads();
-      const Index begin = task % blocks * block_keys;
+      const Index h = task % num_kv_heads(), block = task / num_kv_heads() % blocks;
+      const Index b = task / num_kv_heads() / blocks, begin = block * block_keys;
       const Index end = std::min(begin + block_keys, length(b));
       if (begin < end) {
         pack_block(source_, b, h, begin, end, layout_,
-                   reinterpret_cast<Storage*>(memory_ + task * layout_.block_bytes()));
+                   reinterpret_cast<Storage*>(block_at(b, h, block)));
       }
     });
   }
@@ -50,13 +50,15 @@ class PackedKv {
 
   template <typename F>
   void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
-    const Index block = (b * num_kv_heads() + kv_head) * blocks_per_head() + begin / block_keys;
-    fn(StripRun{.blocks = memory_ + block * layout_.block_bytes(),
+    fn(StripRun{.blocks = block_at(b, kv_head, begin / block_keys),
                 .first = begin,
                 .count = end - begin});
   }
 
  private:
+  std::byte* block_at(Index b, Index kv_head, Index block) const {
+    return memory_ + ((b * num_kv_heads() + kv_head) * blocks_per_head() + block) * layout_.block_bytes();
+  }
   Index blocks_per_head() const {
     Index longest = 0;
     for (Index b = 0; b < batch(); ++b) longest = std::max(longest, Index{length(b)});

@@ -111,8 +111,10 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
     most_rows = std::max(most_rows, call.rows(b));
     plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
   }
-  // Splits become tasks of their own where there are too few row blocks to go round.
-  if (concurrency > 1 && tasks < 4 * concurrency) {
+  // Splits become tasks of their own where there are too few row blocks to go round, and always of
+  // a user's rows, for the order of tasks that this gives: see TaskList.
+  const bool too_few = concurrency > 1 && tasks < 4 * concurrency;
+  if (too_few || (Call::Source::layout == KvLayout::rows && !plan.packs_kv)) {
     for (Index b = 0; b < call.shape.batch; ++b) {
       Index splits = 0;
       for_each_split(call, b, [&](Index) { ++splits; });

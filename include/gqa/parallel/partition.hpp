@@ -27,7 +27,9 @@ struct SequenceParts {
 };
 
 /// The numbering of tasks. Later row blocks come first: under a causal mask they are the longest, and
-/// started last they would keep one worker busy at the end.
+/// started last they would keep one worker busy at the end. The KV heads of a split follow one
+/// another: a user's rows hold all heads of a token side by side, and memory pages and L3 then still
+/// have what the next head needs.
 class TaskList {
  public:
   /// `first` has room for batch + 1 numbers. parts(b) gives the SequenceParts of sequence b.
@@ -49,16 +51,17 @@ class TaskList {
   Task operator()(Index task, Index batch, SequenceParts parts) const {
     Index i = task - first_[batch];
     Task t{.batch = batch};
-    t.split = i % parts.splits;
-    i /= parts.splits;
     t.kv_head = i % num_kv_heads_;
-    t.row_block = parts.row_blocks - 1 - i / num_kv_heads_;
+    i /= num_kv_heads_;
+    t.split = i % parts.splits;
+    t.row_block = parts.row_blocks - 1 - i / parts.splits;
     return t;
   }
   /// The number of a task: the inverse.
   Index number(const Task& t, SequenceParts parts) const {
     return first_[t.batch] +
-           ((parts.row_blocks - 1 - t.row_block) * num_kv_heads_ + t.kv_head) * parts.splits + t.split;
+           ((parts.row_blocks - 1 - t.row_block) * parts.splits + t.split) * num_kv_heads_ +
+           t.kv_head;
   }
 
  private:
