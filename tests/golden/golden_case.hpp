@@ -149,6 +149,15 @@ class GoldenRules {
     if (key == "scale & causal & t5_bias") return erased(scale() & Causal{} & t5_bias());
     throw std::runtime_error("golden case " + case_.name() + " has rules unknown here: " + key);
   }
+  Scale scale() const { return {case_.json.at("scale")}; }
+  RelativeBias t5_bias() const {
+    const auto t5 = case_.rule("t5_bias");
+    return {.table = floats_,
+            .num_buckets = t5.at("num_buckets"),
+            .num_heads = case_.number("num_heads"),
+            .bidirectional = t5.at("bidirectional"),
+            .max_distance = t5.at("max_distance")};
+  }
   AdditiveBias<float> bias() const { return {dense(floats_.data(), case_.tensor_name("bias"))}; }
 
  private:
@@ -156,7 +165,6 @@ class GoldenRules {
   ErasedRules erased(const RulesT& rules) const {
     return {rules, case_.number("head_dim")};
   }
-  Scale scale() const { return {case_.json.at("scale")}; }
   SoftCap soft_cap() const { return {case_.rule("soft_cap").at("cap")}; }
   Alibi alibi() const { return Alibi::standard(case_.number("num_heads")); }
   SlidingWindow flash_window() const {
@@ -174,14 +182,6 @@ class GoldenRules {
   DenseMask mask() const {
     const std::string name = case_.tensor_name("mask");
     return {dense(golden_tensors().values<bool>(name).data(), name)};
-  }
-  RelativeBias t5_bias() const {
-    const auto t5 = case_.rule("t5_bias");
-    return {.table = floats_,
-            .num_buckets = t5.at("num_buckets"),
-            .num_heads = case_.number("num_heads"),
-            .bidirectional = t5.at("bidirectional"),
-            .max_distance = t5.at("max_distance")};
   }
   template <typename M>
   static DenseView<M> dense(const M* data, const std::string& name) {

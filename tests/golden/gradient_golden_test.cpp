@@ -64,17 +64,24 @@ class GoldenGradientTest : public testing::TestWithParam<GoldenCase> {
       options.sink_gradient = gradients.sinks;
       backward(input, dout, out, lse_view, gradients, rules, options);
     };
-    if (c.has("dbias")) {
-      if constexpr (std::same_as<T, double>) {  // a type of rules of its own: once is enough
+    bool done = false;
+    if constexpr (std::same_as<T, double>) {  // types of rules of their own: once is enough
+      done = true;
+      if (c.has("dbias")) {
         const auto rules = as_rules(tables.bias());
-        const auto& n = rules.parts();
-        const auto shape = std::get<0>(n).values.shape();
+        const auto& n = std::get<0>(rules.parts()).values.shape();
         std::vector<T> bias(c.tensor<T>("dbias").size());
-        run(rules, {.bias_gradient = {bias.data(),
-                                      {shape.batch, shape.num_heads, shape.q_len, shape.kv_len}}});
+        run(rules, {.bias_gradient = {bias.data(), {n.batch, n.num_heads, n.q_len, n.kv_len}}});
         expect_near("dbias", bias, tolerance);
+      } else if (c.has("dt5_table")) {
+        std::vector<T> table(c.tensor<T>("dt5_table").size());
+        run(tables.scale() & tables.t5_bias(), {.relative_bias_gradient = table});
+        expect_near("dt5_table", table, tolerance);
+      } else {
+        done = false;
       }
-    } else {
+    }
+    if (!done) {
       tables.rules().visit([&]<typename RulesT>(const RulesT& rules) {
         if (RulesT::has_sinks && c.has("dsink_logits")) {
           gradients.sinks.resize(static_cast<std::size_t>(input.num_heads()));
@@ -83,7 +90,6 @@ class GoldenGradientTest : public testing::TestWithParam<GoldenCase> {
       });
       if (c.has("dsink_logits")) expect_near("dsink_logits", gradients.sinks, tolerance);
     }
-    if (c.has("dbias") && !std::same_as<T, double>) return;
     expect_near("dq", gradients.dq, tolerance);
     expect_near("dk", gradients.dk, tolerance);
     expect_near("dv", gradients.dv, tolerance);

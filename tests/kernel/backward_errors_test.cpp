@@ -17,7 +17,7 @@ struct Call {
   TensorShape dq{2, 3, 4, 8}, dk{2, 10, 2, 8}, dv{2, 10, 2, 6};
   std::vector<Index> q_lens = {}, positions = {};
   std::array<Index, 4> bias = {0, 0, 0, 0};
-  std::size_t sinks = 0;
+  std::size_t sinks = 0, table = 0;
 };
 
 /// The error of attend_backward(); with `both`, reference_backward() must give it, too.
@@ -25,10 +25,12 @@ template <typename RulesT = Causal>
 std::string error(const Call& c, const RulesT& rules = {}, bool both = true) {
   const TestTensor<float> dout(c.dout), q(c.q), k(c.k), v(c.v), out(c.out);
   TestTensor<float> dq(c.dq), dk(c.dk), dv(c.dv);
-  std::vector<float> lse(1000), sinks(c.sinks, -1), bias(10000, -1);
+  std::vector<float> lse(1000), sinks(c.sinks, -1), bias(10000, -1), table(c.table);
   const LseView<float> lse_view(c.lse[0] == 0 ? nullptr : lse.data(), c.lse[0], c.lse[1], c.lse[2]);
-  BackwardOptions<float> options{
-      .q_lens = c.q_lens, .positions = c.positions, .sink_gradient = sinks};
+  BackwardOptions<float> options{.q_lens = c.q_lens,
+                                 .positions = c.positions,
+                                 .relative_bias_gradient = table,
+                                 .sink_gradient = sinks};
   if (c.bias[3] > 0)
     options.bias_gradient = {bias.data(), {c.bias[0], c.bias[1], c.bias[2], c.bias[3]}};
   for (auto* x : {&dq, &dk, &dv}) x->fill(-1);
@@ -106,6 +108,14 @@ TEST(BackwardErrors, GradientsOfRules) {
   EXPECT_EQ(error({.bias = {1, 4, 3, 10}}, rules),
             "attend_backward: bias_gradient is [1, 4, 3, 10], the bias [1, 1, 3, 10]");
   EXPECT_EQ(error({.bias = {1, 1, 3, 10}, .sinks = 4}, rules), "no exception");
+  EXPECT_EQ(error({.table = 8}, rules),
+            "attend_backward: relative_bias_gradient is of one RelativeBias, the rules have 0");
+  const std::vector<float> table(128);
+  const RelativeBias relative{.table = table, .num_heads = 4};
+  EXPECT_EQ(error({.table = 8}, as_rules(relative)),
+            "attend_backward: relative_bias_gradient has 8 numbers, the table 128");
+  EXPECT_EQ(error({.table = 128}, relative & AdditiveBias{bias}),
+            "attend_backward: gradients of biases are of rules with one of them, these have 2");
 }
 
 }  // namespace

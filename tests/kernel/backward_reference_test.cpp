@@ -189,5 +189,44 @@ TEST(ReferenceBackward, OfBiasAndSinksAgreesWithFiniteDifferences) {
   }
 }
 
+TEST(ReferenceBackward, OfRelativeBiasAgreesWithFiniteDifferences) {
+  Random random(11);
+  const Index heads = 6, buckets = 12;
+  const AttentionInput<double, double> input{.q = random_tensor<double>(random, {2, 90, heads, 3}),
+                                             .k = random_tensor<double>(random, {2, 70, 1, 3}),
+                                             .v = random_tensor<double>(random, {2, 70, 1, 4})};
+  const auto dout = random_tensor<double>(random, input.out_shape());
+  std::vector<float> table(static_cast<std::size_t>(buckets * heads));
+  for (float& x : table) x = static_cast<float>(random.integer(-64, 64)) / 64;
+  const auto rules =
+      Causal{} &
+      RelativeBias{.table = table, .num_buckets = buckets, .num_heads = heads, .max_distance = 40};
+  Gradients<double> gradients(input);
+  std::vector<double> exact(table.size());
+  reference_backward(dout.view(), input.q.view(), input.rows_kv(), gradients.dq.view(),
+                     gradients.dk.view(), gradients.dv.view(), rules,
+                     {.relative_bias_gradient = exact});
+  RelativeError error;
+  for (std::size_t i = 0; i < table.size(); i += 5) {  // floats: the step is one of theirs
+    error.add(exact[i],
+              difference_quotient(table[i], 0x1p-8, [&] { return loss(input, dout, rules); }));
+  }
+  EXPECT_LE(error.value(), 1e-7);
+
+  // Several chunks of rows, and sequences, add to the same numbers: in one order.
+  auto forward = attend_over<double>(input, input.rows_kv(), rules);
+  std::vector<double> first;
+  for (const Index threads : {1, 2, 8}) {
+    std::vector<double> actual(table.size(), -1);
+    attend_backward(dout.view(), input.q.view(), input.rows_kv(), forward.out.view(),
+                    forward.lse_view(), gradients.dq.view(), gradients.dk.view(),
+                    gradients.dv.view(), rules, {.relative_bias_gradient = actual},
+                    TestExecutor{threads});
+    for (std::size_t i = 0; i < exact.size(); ++i) ASSERT_NEAR(actual[i], exact[i], 1e-12) << i;
+    if (first.empty()) first = actual;
+    EXPECT_EQ(actual, first);
+  }
+}
+
 }  // namespace
 }  // namespace gqa::test

@@ -129,23 +129,27 @@ void write_keys(const Call& call, const BackwardLayout<typename Call::T>& layout
 }
 
 /// Runs fn(batch range, KV head range, chunk range) for parts of a call whose tasks don't add to
-/// the same numbers of the bias's gradient, one part after the other. Without such a gradient, or
-/// with one that has every dimension of its own, that is a single part.
+/// the same numbers of a bias's gradient, one part after the other. Without such a gradient, or
+/// with one that has every dimension of its own, that is a single part. A table of relative biases
+/// has only the heads.
 template <typename Call, typename F>
 void for_each_wave(const Call& call, Index chunks, F fn) {
   struct Range {
     Index begin, end;
   };
   const auto& bias = call.backward.bias_gradient;
+  const bool table = !call.backward.relative_bias_gradient.empty();
   const auto shape = bias.shape();
-  const auto waves = [&](Index of_bias, Index n) { return bias && of_bias == 1 ? n : Index{1}; };
+  const auto waves = [&](bool shared, Index n) { return shared ? n : Index{1}; };
   const auto range = [](Index wave, Index count, Index n) {
     return count == 1 ? Range{0, n} : Range{wave, wave + 1};
   };
   const Index batch = call.shape.batch, heads = call.shape.num_kv_heads;
-  const Index b_waves = waves(shape.batch, batch), h_waves = waves(shape.num_heads, heads);
+  const Index b_waves = waves(table || (bias && shape.batch == 1), batch);
+  const Index h_waves = waves(bias && shape.num_heads == 1, heads);
   // The heads of one token may lie in two chunks.
-  const Index c_waves = waves(std::min(shape.q_len, shape.num_heads), chunks);
+  const bool shares_chunks = bias && (shape.q_len == 1 || shape.num_heads == 1);
+  const Index c_waves = waves(table || shares_chunks, chunks);
   for (Index b = 0; b < b_waves; ++b) {
     for (Index h = 0; h < h_waves; ++h) {
       for (Index c = 0; c < c_waves; ++c) {
@@ -170,6 +174,8 @@ void run_backward(const Call& call, ExecutorT& executor) {
 
   const auto& bias = call.backward.bias_gradient;
   if (bias) std::fill_n(bias.data(), bias.size(), T(0));
+  const auto& table = call.backward.relative_bias_gradient;
+  std::fill(table.begin(), table.end(), T(0));
   find_deltas(call, delta, executor);
   if constexpr (Call::Rules::has_sinks) {
     if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, delta, executor);

@@ -190,13 +190,12 @@ class BackwardBlock {
       (weight * (Pack::load(ds + j) - delta)).store(ds + j);
     }
     hide(r, first, keys, seen);
-    if constexpr (Rules::num_biases == 1) {
-      if (call_.backward.bias_gradient) add_bias_gradient(r, first, keys);
+    if constexpr (Rules::num_additive_biases + Rules::num_relative_biases == 1) {
+      add_bias_gradient(r, first, keys);
     }
     if constexpr (Rules::has_scores && !Rules::only_shifts) {
-      const T* derivatives = scratch_.derivatives;
       for (Index j = 0; j < block_keys; j += Pack::size) {
-        (Pack::load(ds + j) * Pack::load(derivatives + j)).store(ds + j);
+        (Pack::load(ds + j) * Pack::load(scratch_.derivatives + j)).store(ds + j);
       }
     }
   }
@@ -241,13 +240,25 @@ class BackwardBlock {
     }
   }
 
+  /// Adds row r of dS to the gradient of the bias among the rules, if one is wanted.
   void add_bias_gradient(Index r, Index first, Index keys) {
-    const auto& bias = call_.backward.bias_gradient;
-    T* to = bias.row(queries_.batch(), queries_[r].head, queries_[r].q_index) + first;
+    const T* ds = dscores(r);
     const T* of_bias = scratch_.derivatives + block_keys;
-    const Index end = std::min(keys, bias.shape().kv_len - first);
-    for (Index j = 0; j < end; ++j) {
-      if (dscores(r)[j] != 0) to[j] += dscores(r)[j] * of_bias[j];
+    if constexpr (Rules::num_additive_biases == 1) {
+      const auto& bias = call_.backward.bias_gradient;
+      if (!bias) return;
+      T* to = bias.row(queries_.batch(), queries_[r].head, queries_[r].q_index) + first;
+      for (Index j = 0; j < std::min(keys, bias.shape().kv_len - first); ++j) {
+        if (ds[j] != 0) to[j] += ds[j] * of_bias[j];
+      }
+    } else {
+      const RelativeBias& bias = std::get<RelativeBias>(rules_.parts());
+      const auto& table = call_.backward.relative_bias_gradient;
+      for (Index j = 0; j < (table.empty() ? 0 : keys); ++j) {
+        const Where at = queries_.where(r, first + j);
+        const Index i = bias.bucket_of(at.k_pos - at.q_pos) * bias.num_heads + at.head;
+        if (ds[j] != 0) table[static_cast<std::size_t>(i)] += ds[j] * of_bias[j];
+      }
     }
   }
 

@@ -46,6 +46,8 @@ struct BackwardOptions {
   std::span<const Index> positions = {};  ///< [batch, q_len], as in AttendOptions
   /// Receives the gradient of the rules' AdditiveBias, of its shape.
   DenseGradient<T> bias_gradient = {};
+  /// Receives the gradient of the rules' RelativeBias, of its table: [num_buckets, num_heads].
+  std::span<T> relative_bias_gradient = {};
   /// Receives the gradient of the rules' SinkLogits, [num_heads].
   std::span<T> sink_gradient = {};
   /// Scratch that calls share. Without one, a call allocates its own.
@@ -86,10 +88,18 @@ void check_rule_gradients(const char* who, const Rules<Parts...>& rules,
   require(sinks == 0 || sinks == shape.num_heads, who, ": sink_gradient has ", sinks,
           " numbers for num_heads ", shape.num_heads);
   const DenseGradient<T>& bias = options.bias_gradient;
-  require(!bias || All::num_biases == 1, who,
-          ": bias_gradient is of one AdditiveBias, the rules have ", All::num_biases);
+  const auto table = std::ssize(options.relative_bias_gradient);
+  require(!bias || All::num_additive_biases == 1, who,
+          ": bias_gradient is of one AdditiveBias, the rules have ", All::num_additive_biases);
+  require(table == 0 || All::num_relative_biases == 1, who,
+          ": relative_bias_gradient is of one RelativeBias, the rules have ",
+          All::num_relative_biases);
+  constexpr int biases = All::num_additive_biases + All::num_relative_biases;
+  require((!bias && table == 0) || biases == 1, who,
+          ": gradients of biases are of rules with one of them, these have ", biases);
   const auto check_bias = [&]<typename P>(const P& part) {
     if constexpr (is_additive_bias<P>) {
+      if (!bias) return;
       const auto& have = bias.shape();
       const auto& want = part.values.shape();
       require(have.batch == want.batch && have.num_heads == want.num_heads &&
@@ -98,8 +108,12 @@ void check_rule_gradients(const char* who, const Rules<Parts...>& rules,
               have.kv_len, "], the bias [", want.batch, ", ", want.num_heads, ", ", want.q_len,
               ", ", want.kv_len, "]");
     }
+    if constexpr (is_relative_bias<P>) {
+      require(table == 0 || table == std::ssize(part.table), who, ": relative_bias_gradient has ",
+              table, " numbers, the table ", std::ssize(part.table));
+    }
   };
-  if (bias) std::apply([&](const auto&... part) { (check_bias(part), ...); }, rules.parts());
+  std::apply([&](const auto&... part) { (check_bias(part), ...); }, rules.parts());
 }
 
 /// Completes a checked forward call. Throws std::invalid_argument, prefixed with the caller's name.

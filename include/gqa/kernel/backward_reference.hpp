@@ -93,6 +93,13 @@ class ReferenceGradient {
       if (const auto& bias = call_.backward.bias_gradient) {
         bias.row(b_, h, i)[j] += static_cast<T>(dt * of_bias);
       }
+      if constexpr (Call::Rules::num_relative_biases == 1) {
+        if (const auto& table = call_.backward.relative_bias_gradient; !table.empty()) {
+          const Index distance = first_position(call_.source, b_) + j - call_.q_pos(b_, i);
+          const Index bucket = std::get<RelativeBias>(call_.rules.parts()).bucket_of(distance);
+          table[size(bucket * shape.num_heads + h)] += static_cast<T>(dt * of_bias);
+        }
+      }
     }
     if (!call_.backward.sink_gradient.empty() && !pairs.empty()) {
       call_.backward.sink_gradient[size(h)] -= static_cast<T>(p_sink / sum * mean);
@@ -161,6 +168,7 @@ void reference_backward(const DOut& dout, const Query& q_in, const Source& kv, D
   detail::zero(call.dv);
   std::fill_n(options.bias_gradient.data(),
               options.bias_gradient ? options.bias_gradient.size() : 0, T(0));
+  std::fill(options.relative_bias_gradient.begin(), options.relative_bias_gradient.end(), T(0));
   std::fill(options.sink_gradient.begin(), options.sink_gradient.end(), T(0));
   for (Index b = 0; b < call.shape.batch; ++b) {
     for (Index kv_head = 0; kv_head < call.shape.num_kv_heads; ++kv_head) {

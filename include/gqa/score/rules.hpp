@@ -46,11 +46,13 @@ concept HasPackDerivatives = HasPackScores<P, T> &&
       { part.derivatives(x, first) } -> std::same_as<simd::Pack<T>>;
     });
 
-/// An AdditiveBias, whose numbers may be asked a gradient of.
+/// A bias whose numbers may be asked a gradient of.
 template <typename P>
 inline constexpr bool is_additive_bias = false;
 template <typename T>
 inline constexpr bool is_additive_bias<AdditiveBias<T>> = true;
+template <typename P>
+inline constexpr bool is_relative_bias = std::same_as<P, RelativeBias>;
 
 enum class MaskKind { none, plain, window, exception };
 
@@ -198,13 +200,14 @@ class Rules {
       ((!ScoreRule<Parts> || DifferentiableScoreRule<Parts>)&&...);
   /// Do all score rules only add?
   static constexpr bool only_shifts = ((!ScoreRule<Parts> || detail::IsShift<Parts>)&&...);
-  static constexpr int num_biases = (int{detail::is_additive_bias<Parts>} + ... + 0);
+  static constexpr int num_additive_biases = (int{detail::is_additive_bias<Parts>} + ... + 0);
+  static constexpr int num_relative_biases = (int{detail::is_relative_bias<Parts>} + ... + 0);
   /// Can score_derivatives() be asked, of packs of T?
   template <typename T>
   static constexpr bool has_pack_derivatives = ((!ScoreRule<Parts> ||
                                                  detail::HasPackDerivatives<Parts, T>)&&...);
 
-  /// A score and its derivatives: in what the rules were given, and in the AdditiveBias among them.
+  /// A score and its derivatives: in what the rules were given, and in the bias among them.
   template <typename T>
   struct Derivative {
     T score;
@@ -217,7 +220,7 @@ class Rules {
     each([&]<typename P>(const P& part) {
       if constexpr (ScoreRule<P>) {
         if constexpr (detail::stage_of<P>() == Stage) {
-          if constexpr (detail::is_additive_bias<P>) {
+          if constexpr (detail::is_additive_bias<P> || detail::is_relative_bias<P>) {
             at.of_bias = 1;  // what comes before it doesn't act on it
           } else if constexpr (!detail::IsShift<P>) {
             const T derivative = part.derivative(at.score, where);
