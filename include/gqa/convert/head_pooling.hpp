@@ -59,6 +59,8 @@ inline void check_pooling(const HeadPooling& pooling) {
   if (!pooling.order.empty()) check_head_order(pooling.order, pooling.from);
 }
 
+inline namespace GQA_ISA {
+
 /// A weight seen as heads: element i of head h. Row vectors have their heads along the columns.
 template <typename Derived>
 class HeadBlocks {
@@ -126,8 +128,6 @@ HeadBlocks<Derived> head_blocks(const Eigen::MatrixBase<Derived>& weight,
   check_pooling(pooling);
   return {weight.derived(), pooling.from, pooling.transposed};
 }
-
-inline namespace GQA_ISA {
 
 /// x² + sum, rounded once on every machine.
 inline double add_square(double sum, double x) { return std::fma(x, x, sum); }

@@ -101,5 +101,11 @@ void storage(gqa::KvCache<gqa::Int4>& cache, const Tensor<float>& q, Tensor<floa
   gqa::attend(q, cache, out, gqa::Causal{});
 }
 
+void pooling(Eigen::MatrixXf& weight) {
+  weight = gqa::mean_pool_heads(weight, {.from = 8, .to = 4});
+  weight = gqa::first_pool_heads(weight, {.from = 4, .to = 2});
+  weight = gqa::random_pool_heads(weight, {.from = 2, .to = 1}, 1);
+}
+
 }  // namespace GQA_ISA
 }  // namespace unit::GQA_UNIT
