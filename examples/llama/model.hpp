@@ -14,6 +14,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "llama/checkpoint.hpp"
@@ -65,6 +66,30 @@ class Llama {
  public:
   using Token = std::int32_t;
   using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+  using Attention = MultiHeadAttention<float>;
+
+  /// x += attention(input(x)); feed_forward(x).
+  struct Layer {
+    Attention attention;                        // wq, wk, wv, wo
+    std::vector<float> attention_norm = {};     // [hidden_size]
+    std::vector<float> feed_forward_norm = {};  // [hidden_size]
+    Matrix gate = {};                           // [intermediate_size, hidden_size]
+    Matrix up = {};                             // [intermediate_size, hidden_size]
+    Matrix down = {};                           // [hidden_size, intermediate_size]
+    float rms_norm_eps = 1e-5F;
+
+    /// What attention reads of the residual stream x, [tokens, hidden_size].
+    Matrix input(const Matrix& x) const { return normalized(x, attention_norm, rms_norm_eps); }
+    /// x += down(silu(gate(h)) * up(h)), h = norm(x): SwiGLU.
+    void feed_forward(Matrix& x) const {
+      const Matrix h = normalized(x, feed_forward_norm, rms_norm_eps);
+      const Matrix g = h * gate.transpose();
+      const Matrix u = h * up.transpose();
+      const Matrix inner = g.array() / (1 + (-g.array()).exp()) * u.array();
+      x.noalias() += inner * down.transpose();
+    }
+  };
 
   explicit Llama(const Checkpoint& file) : config_(file.config()) {
     const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
@@ -124,6 +149,36 @@ class Llama {
   }
 
   const LlamaConfig& config() const { return config_; }
+  const std::vector<Layer>& layers() const { return layers_; }
+
+  /// Replaces the attention of all layers, whose num_kv_heads may be another, but the same in all.
+  /// Throws std::invalid_argument.
+  void set_attention(std::vector<Attention> attention) {
+    require(std::ssize(attention) == config_.num_layers, attention.size(),
+            " layers of attention for a model with ", config_.num_layers);
+    const Index num_kv_heads = attention[0].config().num_kv_heads;
+    for (std::size_t i = 0; i < attention.size(); ++i) {
+      const auto& c = attention[i].config();
+      require(c.num_kv_heads == num_kv_heads && c.num_heads == config_.num_heads &&
+                  c.hidden_size == config_.hidden_size && c.head_dim == config_.head_dim(),
+              "layer ", i, " has hidden_size ", c.hidden_size, ", num_heads ", c.num_heads,
+              ", num_kv_heads ", c.num_kv_heads, ", head_dim ", c.head_dim, ", the model ",
+              config_.hidden_size, ", ", config_.num_heads, ", ", num_kv_heads, ", ",
+              config_.head_dim());
+    }
+    for (std::size_t i = 0; i < attention.size(); ++i) {
+      layers_[i].attention = std::move(attention[i]);
+    }
+    config_.num_kv_heads = num_kv_heads;
+  }
+
+  /// The residual stream as it begins, [tokens, hidden_size]. Throws std::invalid_argument for a
+  /// token outside of the vocabulary.
+  Matrix embed(std::span<const Token> tokens) const {
+    Matrix x(std::ssize(tokens), config_.hidden_size);
+    for (Index i = 0; i < x.rows(); ++i) x.row(i) = embedding_.row(checked(tokens, i));
+    return x;
+  }
 
   /// The model's first layers and its classifier: a rough guess at what all of them say.
   Llama first_layers(Index num_layers) && {
@@ -198,16 +253,6 @@ class Llama {
   }
 
  private:
-  using Attention = MultiHeadAttention<float>;
-  struct Layer {
-    Attention attention;                        // wq, wk, wv, wo
-    std::vector<float> attention_norm = {};     // [hidden_size]
-    std::vector<float> feed_forward_norm = {};  // [hidden_size]
-    Matrix gate = {};                           // [intermediate_size, hidden_size]
-    Matrix up = {};                             // [intermediate_size, hidden_size]
-    Matrix down = {};                           // [hidden_size, intermediate_size]
-  };
-
   template <typename Attend>
   Matrix run(std::span<const Token> tokens, LogitsOf which, Attend attend) const {
     Matrix x = hidden_states(tokens, attend);
@@ -218,41 +263,34 @@ class Llama {
   /// `attend(attention, layer, x, y)` is self-attention of one layer, with a cache or without.
   template <typename Attend>
   Matrix hidden_states(std::span<const Token> tokens, Attend attend) const {
-    Matrix x(std::ssize(tokens), config_.hidden_size);  // the residual stream
-    for (Index i = 0; i < x.rows(); ++i) x.row(i) = embedding_.row(checked(tokens, i));
-
+    Matrix x = embed(tokens);  // the residual stream
     Matrix y(x.rows(), x.cols());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      attend(layer.attention, i, normalized(x, layer.attention_norm), y);
+      attend(layers_[i].attention, i, layers_[i].input(x), y);
       x += y;
-      // SwiGLU: down(silu(gate(x)) * up(x))
-      const Matrix h = normalized(x, layer.feed_forward_norm);
-      const Matrix gate = h * layer.gate.transpose();
-      const Matrix up = h * layer.up.transpose();
-      const Matrix inner = gate.array() / (1 + (-gate.array()).exp()) * up.array();
-      x.noalias() += inner * layer.down.transpose();
+      layers_[i].feed_forward(x);
     }
     return x;
   }
 
   Matrix logits(const Matrix& x) const {
-    return normalized(x, final_norm_) *
+    return normalized(x, final_norm_, config_.rms_norm_eps) *
            (classifier_.size() > 0 ? classifier_ : embedding_).transpose();
   }
 
   Layer& add_layer(RopeStyle style) {
-    layers_.push_back({.attention = Attention(
-                           {.hidden_size = config_.hidden_size,
-                            .num_heads = config_.num_heads,
-                            .num_kv_heads = config_.num_kv_heads,
-                            .rope = RopeConfig{.theta = config_.rope_theta, .style = style}})});
+    layers_.push_back(
+        {.attention = Attention({.hidden_size = config_.hidden_size,
+                                 .num_heads = config_.num_heads,
+                                 .num_kv_heads = config_.num_kv_heads,
+                                 .rope = RopeConfig{.theta = config_.rope_theta, .style = style}}),
+         .rms_norm_eps = config_.rms_norm_eps});
     return layers_.back();
   }
 
-  Matrix normalized(const Matrix& x, const std::vector<float>& weight) const {
+  static Matrix normalized(const Matrix& x, const std::vector<float>& weight, float eps) {
     Matrix y(x.rows(), x.cols());
-    rms_norm(x, std::span(weight), y, config_.rms_norm_eps);
+    rms_norm(x, std::span(weight), y, eps);
     return y;
   }
 
