@@ -7,6 +7,7 @@
 // files.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -34,13 +35,8 @@ class SafeTensors {
     BinaryFile file(path);
     file_ = file.name();
     std::byte length[length_bytes];
-    if (file.size() < length_bytes) {
-      fail_at(
-          file_, 0,
-          "a safetensors file begins with 8 bytes, this one has " + std::to_string(file.size()));
-    }
-    file.read(0, length, length_bytes);
-    const std::uint64_t header_bytes = checked_header_bytes(length, file.size());
+    file.read(0, length, std::min<std::uint64_t>(length_bytes, file.size()));
+    const std::uint64_t header_bytes = SafeTensorsHeader::checked_bytes(file_, length, file.size());
     std::string header(static_cast<std::size_t>(header_bytes), '\0');
     file.read(length_bytes, reinterpret_cast<std::byte*>(header.data()), header_bytes);
     data_ = file.read_rest(length_bytes + header_bytes);
@@ -49,13 +45,8 @@ class SafeTensors {
 
   /// The same from bytes in memory, which are copied; `name` stands for the file in errors.
   SafeTensors(std::span<const std::byte> bytes, std::string name) : file_(std::move(name)) {
-    if (bytes.size() < length_bytes) {
-      fail_at(
-          file_, 0,
-          "a safetensors file begins with 8 bytes, this one has " + std::to_string(bytes.size()));
-    }
-    const auto header_bytes =
-        static_cast<std::size_t>(checked_header_bytes(bytes.data(), bytes.size()));
+    const auto header_bytes = static_cast<std::size_t>(
+        SafeTensorsHeader::checked_bytes(file_, bytes.data(), bytes.size()));
     const auto data = bytes.subspan(length_bytes + header_bytes);
     data_ = AlignedBytes(data.size());
     if (!data.empty()) std::memcpy(data_.data(), data.data(), data.size());
@@ -140,25 +131,6 @@ class SafeTensors {
 
  private:
   static constexpr std::size_t length_bytes = SafeTensorsHeader::length_bytes;
-  /// The limit of the reference implementation: nobody needs more, and no header may make us
-  /// allocate more.
-  static constexpr std::uint64_t max_header_bytes = 100'000'000;
-
-  std::uint64_t checked_header_bytes(const std::byte* bytes, std::uint64_t file_bytes) const {
-    std::uint64_t n;
-    std::memcpy(&n, bytes, sizeof(n));
-    if (n > file_bytes - length_bytes) {
-      fail_at(file_, 0,
-              "the header says it has " + std::to_string(n) + " bytes, but only " +
-                  std::to_string(file_bytes - length_bytes) + " follow");
-    }
-    if (n > max_header_bytes) {
-      fail_at(file_, 0,
-              "a header of " + std::to_string(n) + " bytes is above the limit of " +
-                  std::to_string(max_header_bytes));
-    }
-    return n;
-  }
 
   template <typename To, typename From>
   static bool fits(From value) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -53,6 +54,31 @@ inline std::string describe(const std::string& name, const FileTensor& tensor) {
 class SafeTensorsHeader {
  public:
   static constexpr std::size_t length_bytes = 8;  ///< in front of the header
+
+  /// The length of the header that a file of `file_bytes`, which begins with `bytes`, has. Throws
+  /// std::runtime_error if it has no room for one. The limit is the reference implementation's:
+  /// nobody needs more, and no header may make us allocate more.
+  static std::uint64_t checked_bytes(const std::string& file, const std::byte* bytes,
+                                     std::uint64_t file_bytes) {
+    constexpr std::uint64_t max_header_bytes = 100'000'000;
+    if (file_bytes < length_bytes) {
+      fail_at(file, 0,
+              "a safetensors file begins with 8 bytes, this one has " + std::to_string(file_bytes));
+    }
+    std::uint64_t n;
+    std::memcpy(&n, bytes, sizeof(n));
+    if (n > file_bytes - length_bytes) {
+      fail_at(file, 0,
+              "the header says it has " + std::to_string(n) + " bytes, but only " +
+                  std::to_string(file_bytes - length_bytes) + " follow");
+    }
+    if (n > max_header_bytes) {
+      fail_at(file, 0,
+              "a header of " + std::to_string(n) + " bytes is above the limit of " +
+                  std::to_string(max_header_bytes));
+    }
+    return n;
+  }
 
   /// `text` is the JSON, `data` what follows it. Throws std::runtime_error with `file`'s name and
   /// the byte where something is wrong.

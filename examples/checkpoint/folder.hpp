@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// A Hugging Face checkpoint as it lies in its folder: config.json and one safetensors file, or
+// several with model.safetensors.index.json. Nothing is read into memory but the headers; tensors
+// are looked at through maps of the files. The folder comes from somewhere else: what it says is
+// checked before it is used.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <gqa/core/scalar.hpp>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/mapped_file.hpp"
+#include "support/safetensors_header.hpp"
+
+namespace gqa::examples {
+
+using OrderedJson = nlohmann::ordered_json;  // keeps the order of the file
+
+/// Throws std::runtime_error naming the file.
+inline OrderedJson read_json(const std::filesystem::path& path) {
+  std::ifstream stream(path);
+  if (!stream) throw std::runtime_error(path.string() + ": cannot open the file for reading");
+  OrderedJson json;
+  try {
+    json = OrderedJson::parse(stream);
+  } catch (const OrderedJson::parse_error& error) {
+    fail_at(path.string(), error.byte > 0 ? error.byte - 1 : 0, error.what());
+  }
+  if (!json.is_object()) throw std::runtime_error(path.string() + ": isn't a JSON object");
+  return json;
+}
+
+/// One safetensors file, mapped.
+class Shard {
+ public:
+  /// Throws std::runtime_error, naming the file and the byte.
+  explicit Shard(const std::filesystem::path& path)
+      : name_(path.filename().string()), file_(path), header_(read(file_)) {}
+
+  /// Without its folder.
+  const std::string& name() const { return name_; }
+  const std::string& path() const { return file_.name(); }
+  const std::map<std::string, FileTensor>& tensors() const { return header_.tensors; }
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+  void forget(const FileTensor& tensor) const { file_.forget(tensor.bytes); }
+
+ private:
+  static SafeTensorsHeader read(const MappedFile& file) {
+    const auto bytes = file.bytes();
+    constexpr std::size_t length_bytes = SafeTensorsHeader::length_bytes;
+    const auto size = static_cast<std::size_t>(
+        SafeTensorsHeader::checked_bytes(file.name(), bytes.data(), bytes.size()));
+    const std::string text(reinterpret_cast<const char*>(bytes.data()) + length_bytes, size);
+    return {file.name(), text, bytes.subspan(length_bytes + size)};
+  }
+
+  std::string name_;
+  MappedFile file_;
+  SafeTensorsHeader header_;
+};
+
+/// Where a tensor is.
+struct TensorPlace {
+  const Shard* shard = nullptr;
+  const FileTensor* tensor = nullptr;
+};
+
+class CheckpointFolder {
+ public:
+  static constexpr const char* index_name = "model.safetensors.index.json";
+
+  /// Throws std::runtime_error.
+  explicit CheckpointFolder(const std::filesystem::path& path) : path_(path) {
+    if (!std::filesystem::is_directory(path)) {
+      throw std::runtime_error(path.string() + ": not a folder");
+    }
+    config_ = read_json(path / "config.json");
+    if (std::filesystem::exists(path / index_name)) {
+      read_index();
+    } else {
+      std::vector<std::filesystem::path> files;
+      for (const auto& entry : std::filesystem::directory_iterator(path)) {
+        if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+      }
+      if (files.size() != 1) {
+        throw std::runtime_error(path.string() + ": has " + std::to_string(files.size()) +
+                                 " safetensors files and no " + index_name + " to say which");
+      }
+      shards_.emplace_back(files[0]);
+    }
+    for (const Shard& shard : shards_) {
+      for (const auto& [name, tensor] : shard.tensors()) {
+        const auto [found, is_new] = tensors_.emplace(name, TensorPlace{&shard, &tensor});
+        if (!is_new) {
+          fail_at(shard.path(), tensor.byte,
+                  describe(name, tensor) + " is in " + found->second.shard->name() + " as well");
+        }
+      }
+    }
+    if (index_) check_index();
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+  const OrderedJson& config() const { return config_; }
+  /// Of a checkpoint in several files.
+  const std::optional<OrderedJson>& index() const { return index_; }
+  const std::vector<Shard>& shards() const { return shards_; }
+  const std::map<std::string, TensorPlace>& tensors() const { return tensors_; }
+
+  bool contains(const std::string& name) const { return tensors_.contains(name); }
+  /// Throws std::runtime_error if there is none.
+  TensorPlace find(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) {
+      throw std::runtime_error(path_.string() + ": no tensor named \"" + name + "\"");
+    }
+    return found->second;
+  }
+
+  /// The elements in any floating-point type as float, [rows, cols] or [rows] (cols 1). Throws
+  /// std::runtime_error for another shape.
+  template <typename T = float>
+  Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> matrix(
+      const std::string& name, std::int64_t rows, std::int64_t cols) const {
+    const TensorPlace place = find(name);
+    const FileTensor& tensor = *place.tensor;
+    check_shape(name, rows, cols);
+    Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> result(rows, cols);
+    with_type_of(tensor.dtype, [&]<typename From>(From) {
+      if constexpr (Scalar<From>) {
+        for (std::size_t i = 0; i < tensor.size(); ++i) {
+          From value;
+          std::memcpy(&value, tensor.bytes.data() + i * sizeof(From), sizeof(From));
+          result.data()[i] = gqa::convert<T>(value);
+        }
+      } else {
+        fail_at(place.shard->path(), tensor.byte, describe(name, tensor) + " isn't floating point");
+      }
+    });
+    place.shard->forget(tensor);
+    return result;
+  }
+
+  /// Throws std::runtime_error unless the tensor is [rows, cols], or [rows] for cols 1.
+  void check_shape(const std::string& name, std::int64_t rows, std::int64_t cols) const {
+    const auto [shard, tensor] = find(name);
+    std::vector<std::int64_t> expected = {rows};
+    if (cols != 1) expected.push_back(cols);
+    if (tensor->shape != expected) {
+      fail_at(shard->path(), tensor->byte,
+              describe(name, *tensor) + ": config.json asks for " + to_string(expected));
+    }
+  }
+
+ private:
+  void read_index() {
+    const auto file = (path_ / index_name).string();
+    index_ = read_json(file);
+    const auto fail = [&](const std::string& what) {
+      throw std::runtime_error(file + ": " + what);
+    };
+    if (!index_->contains("weight_map") || !(*index_)["weight_map"].is_object()) {
+      fail("has no weight_map");
+    }
+    std::vector<std::string> names;
+    for (const auto& [tensor, shard] : (*index_)["weight_map"].items()) {
+      if (!shard.is_string()) fail("the file of \"" + tensor + "\" isn't a string");
+      const auto name = shard.get<std::string>();
+      // Nothing outside of the folder, whatever the index says.
+      const std::filesystem::path as_path(name);
+      if (as_path.filename() != as_path || as_path.extension() != ".safetensors") {
+        fail("\"" + name + "\" is no safetensors file of this folder");
+      }
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    if (names.empty()) fail("the weight_map is empty");
+    std::sort(names.begin(), names.end());
+    shards_.reserve(names.size());  // places point into it
+    for (const std::string& name : names) shards_.emplace_back(path_ / name);
+  }
+
+  /// The index and the files must name the same tensors.
+  void check_index() const {
+    const auto file = (path_ / index_name).string();
+    const auto& map = (*index_)["weight_map"];
+    for (const auto& [name, place] : tensors_) {
+      if (!map.contains(name) || map[name].get<std::string>() != place.shard->name()) {
+        throw std::runtime_error(file + ": does not say that \"" + name + "\" is in " +
+                                 place.shard->name());
+      }
+    }
+    for (const auto& [name, shard] : map.items()) {
+      if (!tensors_.contains(name)) {
+        throw std::runtime_error(file + ": \"" + name + "\" is not in " + shard.get<std::string>());
+      }
+    }
+  }
+
+  std::filesystem::path path_;
+  OrderedJson config_;
+  std::optional<OrderedJson> index_;
+  std::vector<Shard> shards_;
+  std::map<std::string, TensorPlace> tensors_;
+};
+
+}  // namespace gqa::examples

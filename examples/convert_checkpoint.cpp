@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// A Hugging Face checkpoint (Llama, Mistral, Qwen, …) with fewer KV heads:
+//
+//   convert_checkpoint IN_DIR OUT_DIR --num-kv-heads 8 --method mean
+//
+// Tensors go from file to file through memory maps, so that memory for one layer is enough. mean,
+// first and random change k_proj and v_proj alone; aligned and fit write q_proj and o_proj anew, as
+// well. All other tensors are copied byte for byte. What each layer has lost goes to stdout.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "checkpoint/copy.hpp"
+#include "checkpoint/folder.hpp"
+#include "llama/convert.hpp"
+#include "llama/hugging_face.hpp"
+
+namespace gqa::examples {
+namespace {
+
+struct Options {
+  std::string in;
+  std::string out;
+  std::string method = "mean";
+  std::string calibration;
+  Index tokens = 512;
+  bool quiet = false;
+  ConversionOptions conversion;
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+
+/// "model.layers.3.self_attn.k_proj.weight"
+std::string tensor_name(Index layer, const std::string& rest) {
+  return "model.layers." + std::to_string(layer) + "." + rest;
+}
+std::string attention_name(Index layer, const std::string& rest) {
+  return tensor_name(layer, "self_attn." + rest);
+}
+
+/// The shape of the model, as its config.json and tensors agree on it.
+struct Model {
+  Index hidden_size = 0, num_layers = 0;
+  MultiHeadAttentionConfig attention;
+
+  /// Throws std::runtime_error for what config.json doesn't say, or the tensors contradict.
+  explicit Model(const CheckpointFolder& folder) {
+    const OrderedJson& config = folder.config();
+    const auto file = (folder.path() / "config.json").string();
+    const auto whole = [&](const char* name, Index otherwise) {
+      if (!config.contains(name) || config[name].is_null()) {
+        if (otherwise == 0) throw std::runtime_error(file + ": has no " + name);
+        return otherwise;
+      }
+      const auto& value = config[name];
+      if (!value.is_number_unsigned() || value.get<std::uint64_t>() == 0 ||
+          value.get<std::uint64_t>() > (std::uint64_t{1} << 31)) {
+        throw std::runtime_error(file + ": " + name + " is " + value.dump());
+      }
+      return static_cast<Index>(value.get<std::uint64_t>());
+    };
+    hidden_size = whole("hidden_size", 0);
+    num_layers = whole("num_hidden_layers", 0);
+    attention.hidden_size = hidden_size;
+    attention.num_heads = whole("num_attention_heads", 0);
+    attention.num_kv_heads = whole("num_key_value_heads", attention.num_heads);
+    attention.head_dim = whole("head_dim", std::max<Index>(hidden_size / attention.num_heads, 1));
+    attention.qkv_bias = folder.contains(attention_name(0, "k_proj.bias"));
+    if (folder.contains(attention_name(0, "k_norm.weight"))) attention.qk_norm = QkNorm{};
+    RopeConfig rope{.style = RopeStyle::rotate_half};
+    if (config.contains("partial_rotary_factor") && config["partial_rotary_factor"].is_number()) {
+      const double part = config["partial_rotary_factor"].get<double>();
+      if (!(part > 0 && part <= 1)) {
+        throw std::runtime_error(file + ": partial_rotary_factor is " + std::to_string(part));
+      }
+      rope.rotary_dim = static_cast<Index>(part * static_cast<double>(attention.head_dim));
+    }
+    attention.rope = rope;
+    try {
+      attention = resolved(attention);
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(file + ": " + error.what());
+    }
+    check(folder);
+  }
+
+ private:
+  void check(const CheckpointFolder& folder) const {
+    const auto& c = attention;
+    for (Index i = 0; i < num_layers; ++i) {
+      const auto shape = [&](const char* name, Index rows, Index cols) {
+        folder.check_shape(attention_name(i, name), rows, cols);
+        const auto [shard, tensor] = folder.find(attention_name(i, name));
+        if (tensor->dtype != DType::f32 && tensor->dtype != DType::f16 &&
+            tensor->dtype != DType::bf16) {
+          fail_at(shard->path(), tensor->byte,
+                  describe(attention_name(i, name), *tensor) + " is none of F32, F16, BF16");
+        }
+      };
+      shape("q_proj.weight", c.query_width(), hidden_size);
+      shape("k_proj.weight", c.key_width(), hidden_size);
+      shape("v_proj.weight", c.value_width(), hidden_size);
+      shape("o_proj.weight", hidden_size, c.attention_width());
+      if (c.qkv_bias) {
+        shape("q_proj.bias", c.query_width(), 1);
+        shape("k_proj.bias", c.key_width(), 1);
+        shape("v_proj.bias", c.value_width(), 1);
+      }
+      if (c.qk_norm) {
+        shape("q_norm.weight", c.head_dim, 1);
+        shape("k_norm.weight", c.head_dim, 1);
+      }
+    }
+    // Whatever else belongs to keys and values would be copied and no longer fit.
+    for (const auto& [name, place] : folder.tensors()) {
+      for (const char* part : {".k_proj.", ".v_proj.", ".k_norm."}) {
+        const auto at = name.find(part);
+        if (at == std::string::npos) continue;
+        const std::string rest = name.substr(at + 1);
+        bool known = false;
+        for (Index i = 0; i < num_layers && !known; ++i) {
+          known =
+              name == attention_name(i, rest) &&
+              (rest.ends_with("_proj.weight") || (attention.qkv_bias && rest.ends_with(".bias")) ||
+               (attention.qk_norm && rest == "k_norm.weight"));
+        }
+        if (!known) {
+          fail_at(place.shard->path(), place.tensor->byte,
+                  describe(name, *place.tensor) + " has no meaning in a model of " +
+                      std::to_string(num_layers) + " layers");
+        }
+      }
+    }
+  }
+};
+
+/// A bar on stderr, if that is a terminal; and where an interrupted run ends.
+class Progress {
+ public:
+  explicit Progress(bool quiet) : shown_(!quiet && ::isatty(STDERR_FILENO) == 1) {}
+  ~Progress() { clear(); }
+
+  void operator()(std::uint64_t done, std::uint64_t total) {
+    if (interrupted) throw std::runtime_error("interrupted; nothing was kept");
+    const auto now = std::chrono::steady_clock::now();
+    if (!shown_ || (now - last_ < std::chrono::milliseconds(100) && done < total)) return;
+    last_ = now;
+    constexpr int width = 40;
+    const double part = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1.0;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const std::string bar(static_cast<std::size_t>(part * width), '#');
+    std::fprintf(stderr, "\r[%-*s] %3.0f %%  %.0f MB/s  %.0f s left   ", width, bar.c_str(),
+                 100 * part, static_cast<double>(done) / 1e6 / seconds,
+                 part > 0 ? seconds / part * (1 - part) : 0.0);
+  }
+  void clear() const {
+    if (shown_) std::fprintf(stderr, "\r%80s\r", "");
+  }
+
+ private:
+  bool shown_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point last_ = start_;
+};
+
+void report(Index layer, const LayerConversion& conversion, Index group) {
+  std::printf("layer %td: lost of keys %.4f, of values %.4f", layer, conversion.pooling.keys,
+              conversion.pooling.values);
+  if (conversion.fit.error_before > 0) {
+    std::printf("; outputs off by %.4f, fitted %.4f", conversion.fit.error_before,
+                conversion.fit.error_after);
+  }
+  for (std::size_t i = 0; i < conversion.order.size(); ++i) {
+    const bool first = i % static_cast<std::size_t>(group) == 0;
+    std::printf("%s%td", i == 0 ? "; heads " : first ? " | " : " ", conversion.order[i]);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+/// k_proj and v_proj of one layer, in the type that they have.
+LayerConversion pool_tensors(const CheckpointFolder& folder, const Model& model, Index layer,
+                             const ConversionOptions& options, CheckpointCopy& copy) {
+  const HeadPooling pooling{.from = model.attention.num_kv_heads, .to = options.num_kv_heads};
+  LayerConversion result;
+  const auto pool = [&](const std::string& rest, Index cols, std::uint64_t salt) {
+    const std::string name = attention_name(layer, rest);
+    double lost = 0;
+    with_type_of(folder.find(name).tensor->dtype, [&]<typename T>(T) {
+      if constexpr (Scalar<T>) {
+        const auto weight = folder.matrix<T>(name, model.attention.key_width(), cols);
+        const auto seed = options.seed * 1'000'003 + static_cast<std::uint64_t>(layer);
+        const auto pooled = options.method == ConversionMethod::mean
+                                ? mean_pool_heads(weight, pooling)
+                            : options.method == ConversionMethod::first
+                                ? first_pool_heads(weight, pooling)
+                                : random_pool_heads(weight, pooling, 4 * seed + salt);
+        copy.write(name, pooled);
+        lost = head_pooling_error(weight, pooled, pooling);
+      }
+    });
+    return lost;
+  };
+  result.pooling = {.keys = pool("k_proj.weight", model.hidden_size, 0),
+                    .values = pool("v_proj.weight", model.hidden_size, 1)};
+  if (model.attention.qkv_bias) {
+    pool("k_proj.bias", 1, 2);
+    pool("v_proj.bias", 1, 3);
+  }
+  return result;
+}
+
+/// The tensors that aligned and fit write, of one layer.
+std::vector<std::string> rewritten(const Model& model) {
+  std::vector<std::string> names = {"q_proj.weight", "k_proj.weight", "v_proj.weight",
+                                    "o_proj.weight"};
+  if (model.attention.qkv_bias) {
+    for (const char* name : {"q_proj.bias", "k_proj.bias", "v_proj.bias"}) names.push_back(name);
+  }
+  return names;
+}
+
+Llama::Layer read_layer(const CheckpointFolder& folder, const Model& model, Index i,
+                        const std::optional<LlamaConfig>& config) {
+  MultiHeadAttentionConfig attention = model.attention;
+  if (config) attention.rope->theta = config->rope_theta;
+  Llama::Layer layer{.attention = Llama::Attention(attention)};
+  const auto& weights = layer.attention.weights();
+  for (const std::string& name : rewritten(model)) {
+    const auto shape = weights.shape_of(find_attention_weight(name)->weight);
+    layer.attention.set_weight(name,
+                               folder.matrix(attention_name(i, name), shape.rows, shape.cols));
+  }
+  if (!config) return layer;
+  const auto norm = [&](const char* name) {
+    const auto values = folder.matrix(tensor_name(i, name), model.hidden_size, 1);
+    return std::vector<float>(values.data(), values.data() + values.size());
+  };
+  const Index inner = config->intermediate_size;
+  layer.attention_norm = norm("input_layernorm.weight");
+  layer.feed_forward_norm = norm("post_attention_layernorm.weight");
+  layer.gate = folder.matrix(tensor_name(i, "mlp.gate_proj.weight"), inner, model.hidden_size);
+  layer.up = folder.matrix(tensor_name(i, "mlp.up_proj.weight"), inner, model.hidden_size);
+  layer.down = folder.matrix(tensor_name(i, "mlp.down_proj.weight"), model.hidden_size, inner);
+  layer.rms_norm_eps = config->rms_norm_eps;
+  return layer;
+}
+
+/// The residual streams of calibration text as they begin.
+std::vector<Llama::Matrix> embed(const CheckpointFolder& folder, const LlamaConfig& config,
+                                 const Options& options) {
+  std::vector<std::vector<std::int64_t>> texts;
+  try {
+    texts =
+        read_json(options.calibration).at("tokens").get<std::vector<std::vector<std::int64_t>>>();
+  } catch (const nlohmann::json::exception& error) {
+    throw std::runtime_error(options.calibration + ": " + error.what());
+  }
+  auto length = static_cast<std::size_t>(options.tokens);
+  for (const auto& text : texts) length = std::min(length, text.size());
+  require(!texts.empty() && length > 0, options.calibration, ": has no tokens, or a text without");
+  const std::string name = "model.embed_tokens.weight";
+  folder.check_shape(name, config.vocab_size, config.hidden_size);
+  const FileTensor& table = *folder.find(name).tensor;
+  std::vector<Llama::Matrix> result;
+  for (const auto& text : texts) {
+    auto& x = result.emplace_back(static_cast<Index>(length), config.hidden_size);
+    for (Index row = 0; row < x.rows(); ++row) {
+      const std::int64_t token = text[static_cast<std::size_t>(row)];
+      require(token >= 0 && token < config.vocab_size, options.calibration, ": token ", token,
+              " is outside of a vocabulary of ", config.vocab_size);
+      with_type_of(table.dtype, [&]<typename T>(T) {
+        if constexpr (Scalar<T>) {
+          const auto* bytes =
+              table.bytes.data() + sizeof(T) * static_cast<std::size_t>(token * config.hidden_size);
+          for (Index i = 0; i < x.cols(); ++i) {
+            T value;
+            std::memcpy(&value, bytes + static_cast<std::size_t>(i) * sizeof(T), sizeof(T));
+            x(row, i) = gqa::convert<float>(value);
+          }
+        }
+      });
+    }
+  }
+  return result;
+}
+
+/// Aligned and fit turn pairs of channels: right only where those are halves.
+void check_turns(const CheckpointFolder& folder, const Options& options) {
+  const std::string type = folder.config().value("model_type", "");
+  for (const char* known : {"llama", "mistral", "qwen2", "qwen3", "gemma"}) {
+    if (type == known) return;
+  }
+  throw std::runtime_error((folder.path() / "config.json").string() + ": model_type is \"" + type +
+                           "\": --method " + options.method +
+                           " knows llama, mistral, qwen2, qwen3 and gemma; mean, first and random "
+                           "do with any");
+}
+
+void run(const Options& options) {
+  const CheckpointFolder folder(options.in);
+  const Model model(folder);
+  const ConversionOptions& conversion = options.conversion;
+  const Index from = model.attention.num_kv_heads, to = conversion.num_kv_heads;
+  require(from % to == 0, "--num-kv-heads ", to, " does not divide the ", from, " that ",
+          options.in, " has");
+  const bool turns =
+      conversion.method == ConversionMethod::aligned || conversion.method == ConversionMethod::fit;
+  if (turns) check_turns(folder, options);
+  require(conversion.method != ConversionMethod::fit || !options.calibration.empty(),
+          "--method fit needs --calibration");
+  std::optional<LlamaConfig> llama;
+  std::vector<Llama::Matrix> embedded;
+  if (turns && !options.calibration.empty()) {
+    llama = read_hugging_face_config(folder.path() / "config.json");
+    embedded = embed(folder, *llama, options);
+  }
+
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (Index i = 0; i < model.num_layers; ++i) {
+    for (const std::string& rest : rewritten(model)) {
+      const bool of_keys = rest.starts_with("k_proj") || rest.starts_with("v_proj");
+      if (!turns && !of_keys) continue;
+      auto shape = folder.find(attention_name(i, rest)).tensor->shape;
+      if (of_keys) shape[0] = shape[0] / from * to;
+      shapes[attention_name(i, rest)] = shape;
+    }
+  }
+
+  Progress progress(options.quiet);
+  CheckpointCopy copy(folder, options.out, shapes,
+                      [&](std::uint64_t done, std::uint64_t total) { progress(done, total); });
+  copy.copy_others();
+  Conversion streams(conversion, std::move(embedded));
+  for (Index i = 0; i < model.num_layers; ++i) {
+    LayerConversion result;
+    if (turns) {
+      const auto attention = streams.next(read_layer(folder, model, i, llama), result);
+      for (const std::string& rest : rewritten(model)) {
+        const auto shape = attention.weights().shape_of(find_attention_weight(rest)->weight);
+        Llama::Matrix weight(shape.rows, shape.cols);
+        attention.get_weight(rest, weight);
+        copy.write(attention_name(i, rest), weight);
+      }
+    } else {
+      result = pool_tensors(folder, model, i, conversion, copy);
+    }
+    progress.clear();
+    report(i, result, from / to);
+  }
+  OrderedJson config = folder.config();
+  config["num_key_value_heads"] = to;
+  copy.finish(config);
+}
+
+}  // namespace
+}  // namespace gqa::examples
+
+int main(int argc, char** argv) {
+  using namespace gqa::examples;
+  Options options;
+  CLI::App app("Converts a Hugging Face checkpoint to fewer KV heads.");
+  app.add_option("IN_DIR", options.in, "folder with config.json and safetensors")->required();
+  app.add_option("OUT_DIR", options.out, "folder to make; must not exist")->required();
+  app.add_option("--num-kv-heads", options.conversion.num_kv_heads,
+                 "KV heads wanted: divides those there are; 1 makes multi-query attention")
+      ->check(CLI::PositiveNumber)
+      ->required();
+  app.add_option("--method", options.method,
+                 "mean, first and random pool; aligned turns heads so that they agree, then pools; "
+                 "fit goes on with least squares on calibration text")
+      ->check(CLI::IsMember(
+          std::vector<std::string>(conversion_method_names.begin(), conversion_method_names.end())))
+      ->capture_default_str();
+  app.add_option("--calibration", options.calibration,
+                 "JSON with token ids, {\"tokens\": [[...]]}: for fit, and for aligned if given; "
+                 "texts are cut to the shortest");
+  app.add_option("--tokens", options.tokens, "of each calibration text at most")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--seed", options.conversion.seed, "of random heads")->capture_default_str();
+  app.add_flag("--quiet", options.quiet, "no progress bar");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    app.exit(error, std::cerr, std::cerr);
+    return 1;
+  }
+  const auto interrupt = [](int) { interrupted = 1; };
+  std::signal(SIGINT, interrupt);
+  std::signal(SIGTERM, interrupt);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error to report
+  try {
+    options.conversion.method = conversion_method(options.method);
+    run(options);
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << "convert_checkpoint: " << error.what() << "\n";
+    return 1;
+  }
+}
