@@ -4,6 +4,8 @@
 // With a workspace, a warm decode step allocates nothing.
 #include <gtest/gtest.h>
 
+#include "gqa/cache/paged.hpp"
+#include "gqa/kernel/shared_prefix.hpp"
 #include "support/attention_check.hpp"
 #include "support/count_allocations.hpp"
 
@@ -71,6 +73,30 @@ TEST(Allocations, NoneInAWarmDecodeStepOverRows) {
   };
   step();
   EXPECT_EQ(allocations_of(step), 0);
+}
+
+TEST(Allocations, NoneInAWarmStepOverASharedPrefix) {
+  const Heads<> heads(6, 2, 64);
+  const auto allocator = std::make_shared<PageAllocator>(
+      PageAllocator::Options{.pages = 40, .page_bytes = PagedKvCache<float>::page_bytes(heads)});
+  PagedKvCache<float> cache(allocator, {.batch = 3, .capacity = 1000, .heads = heads});
+  Random random(2);
+  const auto k = random_tensor<float>(random, {1, 700, 2, 64});
+  cache.append(0, k.view(), k.view());
+  cache.fork(0, 1);
+  const auto q = random_tensor<float>(random, {3, 1, 6, 64});
+  const auto one = random_tensor<float>(random, {3, 1, 2, 64});
+  AttentionResult<float, float> result(q.shape());
+  Workspace workspace;
+  const auto step = [&] {
+    cache.append(one.view(), one.view());
+    attend_shared_prefix(q.view(), cache, result.out.view(), Causal{}, {.workspace = &workspace});
+  };
+  step();
+  EXPECT_EQ(allocations_of([&] {
+              for (int i = 0; i < 70; ++i) step();  // into another page
+            }),
+            0);
 }
 
 TEST(Allocations, NoneInAWarmPrefillOfTheSameSize) {

@@ -122,13 +122,9 @@ TEST(SharedPrefix, GivesTheBitsOfAttendingSeparatelyWhateverTheRules) {
   }
 }
 
-template <typename Storage>
-class SharedPrefixOf : public testing::Test {};
-using Storages = testing::Types<bfloat16, Int8>;
-TYPED_TEST_SUITE(SharedPrefixOf, Storages);
-
-TYPED_TEST(SharedPrefixOf, DecodingAndChunksOfASelection) {
-  const auto cache = make_family<TypeParam>();
+/// Of int8, where a row's weights have a scale of their own.
+TEST(SharedPrefix, GivesTheBitsForDecodingAndForChunksOfASelection) {
+  const auto cache = make_family<Int8>();
   Random random(3);
   const std::vector<Index> chosen{6, 0, 1, 4, 2};
   for (const Index q_len : {1, 30}) {

@@ -49,6 +49,7 @@ void cache(Cache& cache, const Tensor<float>& q, Tensor<float>& out, const Tenso
   step.commit();
   cache.fork(0, 0);
   gqa::attend(q, cache.clone(), out, gqa::Causal{});
+  gqa::attend_shared_prefix(q, cache, out, gqa::Causal{});
 }
 
 template void cache(gqa::RingKvCache<float>&, const Tensor<float>&, Tensor<float>&,
