@@ -8,7 +8,7 @@
 #include <array>
 
 #include "llama/optimizer.hpp"
-#include "llama/training_layers.hpp"
+#include "llama/training_model.hpp"
 #include "support/errors.hpp"
 #include "support/random.hpp"
 
@@ -106,6 +106,72 @@ TEST(TrainingLayers, CrossEntropyAgreesWithFiniteDifferences) {
               cross_entropy<double>(logits, std::vector{0, 1, 7, 2});
             }),
             "target 7 is outside of a vocabulary of 7");
+}
+
+TEST(TrainableLlama, AgreesWithFiniteDifferences) {
+  TrainableLlama<double> model({.hidden_size = 8,
+                                .intermediate_size = 12,
+                                .num_layers = 2,
+                                .num_heads = 4,
+                                .num_kv_heads = 2,
+                                .vocab_size = 7,
+                                .max_len = 5},
+                               1);
+  test::Random random(4);
+  model.for_each_parameter([&](const auto&, std::span<double> weights, auto, bool) {
+    for (double& w : weights) w += 0.3 * random.normal();  // larger than they begin
+  });
+  const std::vector<std::int32_t> tokens{1, 5, 0, 3, 2, 6, 4, 4, 1, 0};
+  const std::vector<std::int32_t> targets{5, 0, 3, 2, 6, 4, 4, -1, 0, 2};
+  const auto loss = [&] { return model.loss(tokens, targets, 2); };
+  EXPECT_DOUBLE_EQ(model.loss_and_gradients(tokens, targets, 2), loss());
+  model.for_each_parameter(
+      [&](const std::string& name, std::span<double> weights, std::span<double> gradients, bool) {
+        for (std::size_t i = 0; i<weights.size(); i += weights.size()> 20 ? 5 : 1) {
+          const double before = weights[i], h = 3e-4;
+          const auto at = [&](double shift) {
+            weights[i] = before + shift;
+            return loss();
+          };
+          const double quotient = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+          weights[i] = before;
+          ASSERT_NEAR(gradients[i], quotient, 1e-9) << name << ", " << i;
+        }
+      });
+  EXPECT_EQ(test::error_of([&] { model.loss(tokens, targets, 3); }),
+            "a batch of 3 doesn't divide 10 tokens");
+}
+
+TEST(TrainableLlama, LearnsASequenceByHeart) {
+  TrainableLlama<float> model({.hidden_size = 32,
+                               .intermediate_size = 64,
+                               .num_layers = 2,
+                               .num_heads = 4,
+                               .num_kv_heads = 2,
+                               .vocab_size = 10,
+                               .max_len = 32},
+                              2);
+  test::Random random(5);
+  std::vector<std::int32_t> text(33);
+  for (auto& token : text) token = static_cast<std::int32_t>(random.integer(0, 9));
+  const std::span<const std::int32_t> all(text);
+  std::vector<AdamW> optimizers;
+  model.for_each_parameter([&](const auto&, auto weights, auto, bool decays) {
+    optimizers.emplace_back(weights.size(), AdamWOptions{.weight_decay = decays ? 0.1 : 0.0});
+  });
+  const double first = model.loss(all.first(32), all.last(32), 1);
+  // Nearly uniform; a token is a little like itself, the classifier being the embedding.
+  EXPECT_NEAR(first, std::log(10.0), 0.2);
+  double loss = first;
+  for (int step = 0; step < 150; ++step) {
+    model.zero_gradients();
+    loss = model.loss_and_gradients(all.first(32), all.last(32), 1);
+    auto optimizer = optimizers.begin();
+    model.for_each_parameter([&](const auto&, auto weights, auto gradients, bool) {
+      (optimizer++)->step(weights, gradients, 0.01);
+    });
+  }
+  EXPECT_LT(loss, 0.05);
 }
 
 TEST(Optimizer, AdamWTakesTheStepsOfPyTorch) {

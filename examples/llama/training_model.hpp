@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The gqa authors
+//
+// TrainableLlama: the model of llama/model.hpp with gradients. Read loss_and_gradients() first;
+// each line of the way back undoes one of the way there. The classifier is the embedding. T is
+// float, or double to test against finite differences.
+#pragma once
+
+#include <random>
+#include <string>
+
+#include "llama/checkpoint.hpp"
+#include "llama/training_layers.hpp"
+
+namespace gqa::examples {
+
+template <typename T>
+class TrainableLlama {
+ public:
+  using Matrix = RowMatrix<T>;
+  using Tokens = std::span<const std::int32_t>;
+
+  /// Normal numbers of deviation 0.02, those that write to the residual stream less, by the square
+  /// root of how many do (GPT-2's rule); norms of 1.
+  TrainableLlama(const LlamaConfig& config, std::uint64_t seed)
+      : config_(config), embedding_(config.vocab_size, config.hidden_size), final_norm_(hidden()) {
+    for (Index i = 0; i < config.num_layers; ++i) layers_.emplace_back(config);
+    passes_.resize(layers_.size());
+    std::mt19937_64 random(seed);
+    for_each_parameter(
+        [&](const std::string& name, std::span<T> weights, std::span<T>, bool decays) {
+          if (!decays) return std::fill(weights.begin(), weights.end(), T(1));
+          const bool writes = name.ends_with("wo") || name.ends_with("down");
+          const double deviation =
+              writes ? 0.02 / std::sqrt(2.0 * static_cast<double>(config_.num_layers)) : 0.02;
+          std::normal_distribution<double> normal(0, deviation);
+          for (T& w : weights) w = static_cast<T>(normal(random));
+        });
+  }
+
+  const LlamaConfig& config() const { return config_; }
+
+  /// Calls fn(name, weights, gradients, decays) for every parameter; norms don't decay.
+  template <typename F>
+  void for_each_parameter(F fn) {
+    const auto of_matrix = [&](const std::string& name, Matrix& w, Matrix& dw) {
+      fn(name, std::span(w.data(), static_cast<std::size_t>(w.size())),
+         std::span(dw.data(), static_cast<std::size_t>(dw.size())), true);
+    };
+    of_matrix("embedding", embedding_.weight, embedding_.gradient);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      Layer& layer = layers_[i];
+      const std::string prefix = "layers." + std::to_string(i) + ".";
+      using enum AttentionWeight;
+      const std::pair<const char*, AttentionWeight> projections[] = {
+          {"wq", wq}, {"wk", wk}, {"wv", wv}, {"wo", wo}};
+      for (const auto& [name, weight] : projections) {
+        auto w = layer.attention.weights().matrix(weight), dw = layer.dattention.matrix(weight);
+        fn(prefix + name, std::span(w.data(), static_cast<std::size_t>(w.size())),
+           std::span(dw.data(), static_cast<std::size_t>(dw.size())), true);
+      }
+      of_matrix(prefix + "gate", layer.feed_forward.gate, layer.dfeed_forward.gate);
+      of_matrix(prefix + "up", layer.feed_forward.up, layer.dfeed_forward.up);
+      of_matrix(prefix + "down", layer.feed_forward.down, layer.dfeed_forward.down);
+      fn(prefix + "attention_norm", std::span<T>(layer.attention_norm.weight),
+         std::span<T>(layer.attention_norm.gradient), false);
+      fn(prefix + "feed_forward_norm", std::span<T>(layer.feed_forward_norm.weight),
+         std::span<T>(layer.feed_forward_norm.gradient), false);
+    }
+    fn("final_norm", std::span<T>(final_norm_.weight), std::span<T>(final_norm_.gradient), false);
+  }
+
+  void zero_gradients() {
+    for_each_parameter([](const auto&, auto, std::span<T> gradients, bool) {
+      std::fill(gradients.begin(), gradients.end(), T(0));
+    });
+  }
+
+  /// The mean loss, in nats per token, of `targets` behind `tokens`, both [batch, tokens / batch].
+  /// Throws std::invalid_argument.
+  template <Executor E = Serial>
+  double loss(Tokens tokens, Tokens targets, Index batch, E executor = {}) {
+    return forward(tokens, targets, batch, executor);
+  }
+
+  /// The same, and the gradients of all parameters, which are added to.
+  template <Executor E = Serial>
+  double loss_and_gradients(Tokens tokens, Tokens targets, Index batch, E executor = {}) {
+    const double loss = forward(tokens, targets, batch, executor);
+
+    // loss = cross_entropy(h embeddingᵀ), h = norm(x); logits_ holds its gradient
+    embedding_.gradient.noalias() += logits_.transpose() * h_;
+    dx_.noalias() = logits_ * embedding_.weight;
+    norm_backward(x_, final_norm_, dx_, dx_);
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      Layer& layer = layers_[i];
+      Pass& pass = passes_[i];
+      // x += feed_forward(norm(x))
+      layer.feed_forward.backward(pass.feed_forward_h, dx_, pass.feed_forward, dy_,
+                                  layer.dfeed_forward);
+      norm_backward(pass.feed_forward_x, layer.feed_forward_norm, dy_, dy_);
+      dx_ += dy_;
+      // x += attention(norm(x))
+      auto dy = sequences(dy_, batch);
+      layer.attention.backward(sequences(pass.attention_h, batch), sequences(dx_, batch), dy,
+                               pass.attention, layer.dattention, &workspace_, Causal{}, executor);
+      norm_backward(pass.attention_x, layer.attention_norm, dy_, dy_);
+      dx_ += dy_;
+    }
+    embed_backward(tokens, dx_, embedding_.gradient);
+    return loss;
+  }
+
+ private:
+  struct MatrixParameter {
+    Matrix weight, gradient;
+    MatrixParameter(Index rows, Index cols)
+        : weight(Matrix::Zero(rows, cols)), gradient(Matrix::Zero(rows, cols)) {}
+  };
+  struct Norm {
+    std::vector<T> weight, gradient;
+    explicit Norm(std::size_t size) : weight(size), gradient(size) {}
+  };
+  struct Layer {
+    MultiHeadAttention<T> attention;
+    AttentionWeights<T> dattention;
+    SwiGlu<T> feed_forward, dfeed_forward;
+    Norm attention_norm, feed_forward_norm;
+
+    explicit Layer(const LlamaConfig& c)
+        : attention({.hidden_size = c.hidden_size,
+                     .num_heads = c.num_heads,
+                     .num_kv_heads = c.num_kv_heads,
+                     .rope = RopeConfig{.theta = c.rope_theta, .style = RopeStyle::interleaved},
+                     .rope_table_positions = c.max_len}),
+          dattention(attention.config()),
+          feed_forward(c.hidden_size, c.intermediate_size),
+          dfeed_forward(feed_forward),
+          attention_norm(static_cast<std::size_t>(c.hidden_size)),
+          feed_forward_norm(attention_norm) {}
+  };
+  /// What one layer leaves for the way back.
+  struct Pass {
+    Matrix attention_x, attention_h, feed_forward_x, feed_forward_h;
+    AttentionRecord<T> attention;
+    typename SwiGlu<T>::Record feed_forward;
+  };
+
+  std::size_t hidden() const { return static_cast<std::size_t>(config_.hidden_size); }
+
+  /// Rows of tokens as [batch, tokens / batch, 1, hidden_size].
+  static TensorView<T> sequences(Matrix& x, Index batch) {
+    return {x.data(), {batch, x.rows() / batch, 1, x.cols()}};
+  }
+
+  template <typename E>
+  double forward(Tokens tokens, Tokens targets, Index batch, E& executor) {
+    require(batch > 0 && std::ssize(tokens) % batch == 0, "a batch of ", batch, " doesn't divide ",
+            std::ssize(tokens), " tokens");
+    embed(tokens, embedding_.weight, x_);
+    dy_.resize(x_.rows(), x_.cols());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      Layer& layer = layers_[i];
+      Pass& pass = passes_[i];
+      pass.attention_x = x_;
+      norm(x_, layer.attention_norm, pass.attention_h);
+      auto y = sequences(dy_, batch);
+      layer.attention.forward(sequences(pass.attention_h, batch), y, pass.attention, &workspace_,
+                              Causal{}, executor);
+      x_ += dy_;
+      pass.feed_forward_x = x_;
+      norm(x_, layer.feed_forward_norm, pass.feed_forward_h);
+      layer.feed_forward.forward(pass.feed_forward_h, dy_, pass.feed_forward);
+      x_ += dy_;
+    }
+    norm(x_, final_norm_, h_);
+    logits_.noalias() = h_ * embedding_.weight.transpose();
+    return cross_entropy(logits_, targets);
+  }
+
+  void norm(const Matrix& x, const Norm& norm, Matrix& y) const {
+    y.resize(x.rows(), x.cols());
+    rms_norm(x, norm.weight, y, double{config_.rms_norm_eps});
+  }
+  void norm_backward(const Matrix& x, Norm& norm, const Matrix& dy, Matrix& dx) const {
+    rms_norm_backward(x, norm.weight, dy, dx, norm.gradient, double{config_.rms_norm_eps});
+  }
+
+  LlamaConfig config_;
+  MatrixParameter embedding_;  // [vocab_size, hidden_size]
+  std::vector<Layer> layers_;
+  Norm final_norm_;
+  // Of the pass in flight.
+  std::vector<Pass> passes_;
+  Matrix x_, h_, logits_, dx_, dy_;
+  Workspace workspace_;
+};
+
+}  // namespace gqa::examples
