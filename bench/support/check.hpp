@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "support/data.hpp"
-#include "support/row_scale.hpp"  // of tests/
+#include "support/difference.hpp"  // of tests/
+#include "support/row_scale.hpp"
 
 namespace gqa::bench {
 
@@ -54,11 +55,10 @@ class SampledReference {
         for (Index h = 0; h < expected_.dimension(2); ++h) {
           for (Index c = 0; c < expected_.dimension(3); ++c) {
             const double difference =
-                std::abs(double{out(b, token(i), h, c)} - double{expected_(b, i, h, c)});
-            // "Not at most", so that NaN counts.
-            if (!(difference <= worst.difference)) worst.difference = difference;
-            const double share = difference / tolerances_(b, i, h);
-            if (!(share <= worst.share_of_tolerance)) worst.share_of_tolerance = share;
+                test::difference(out(b, token(i), h, c), expected_(b, i, h, c));
+            worst.difference = std::max(worst.difference, difference);
+            worst.share_of_tolerance =
+                std::max(worst.share_of_tolerance, difference / tolerances_(b, i, h));
           }
         }
       }

@@ -116,16 +116,14 @@ class BackwardWork final : public Work {
         for (Index h = 0; h < x.heads(); ++h) {
           for (Index c = 0; c < x.dim(); ++c) {
             const double exact{expected.row(b, t, h)[c]};
-            const double d = std::abs(double{x.row(b, t, h)[c]} - exact);
-            if (!(d <= difference)) difference = d;
+            difference = std::max(difference, test::difference(x.row(b, t, h)[c], exact));
             largest = std::max(largest, std::abs(exact));
           }
         }
       }
     }
-    if (!(difference <= worst.difference)) worst.difference = difference;
-    const double share = difference / (3e-5 * largest);
-    if (!(share <= worst.share_of_tolerance)) worst.share_of_tolerance = share;
+    worst.difference = std::max(worst.difference, difference);
+    worst.share_of_tolerance = std::max(worst.share_of_tolerance, difference / (3e-5 * largest));
   }
 
   Tensor q_;  // [batch, q_len, num_heads, head_dim]

@@ -139,8 +139,8 @@ class AppendWork final : public Work {
     layer.read(0, layer.length(0) - 1, k, v);
     Agreement worst;
     for (Index i = 0; i < k.size(); ++i) {
-      worst.difference = std::max({worst.difference, std::abs(double{k.data()[i] - k_.data()[i]}),
-                                   std::abs(double{v.data()[i] - v_.data()[i]})});
+      worst.difference = std::max({worst.difference, test::difference(k.data()[i], k_.data()[i]),
+                                   test::difference(v.data()[i], v_.data()[i])});
     }
     worst.share_of_tolerance = worst.difference / 0.01;
     return worst;

@@ -5,6 +5,7 @@
 // them: through the reference and attend_backward() in double, where only rounding is left, and
 // through attend_backward() in float. Out and lse are PyTorch's, too.
 #include "golden_case.hpp"
+#include "support/difference.hpp"
 #include "support/gradient_check.hpp"
 
 namespace gqa::test {
@@ -32,13 +33,12 @@ class GoldenGradientTest : public testing::TestWithParam<GoldenCase> {
   static void expect_near(const char* name, const Actual& actual, double tolerance) {
     const std::vector<double> expected = GetParam().tensor<double>(name);
     ASSERT_EQ(actual.size(), expected.size()) << name;
-    double largest = 0, difference = 0;
+    double largest = 0, worst = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
       largest = std::max(largest, std::abs(expected[i]));
-      const double d = std::abs(static_cast<double>(actual[i]) - expected[i]);
-      if (!(d <= difference)) difference = d;  // keeps a NaN
+      worst = std::max(worst, difference(actual[i], expected[i]));
     }
-    EXPECT_LE(difference, tolerance * std::max(largest, 1.0)) << name;
+    EXPECT_LE(worst, tolerance * std::max(largest, 1.0)) << name;
   }
   template <Scalar T>
   static void expect_near(const char* name, TestTensor<T> actual, double tolerance) {

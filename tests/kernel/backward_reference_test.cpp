@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "support/attention_case.hpp"
+#include "support/difference.hpp"
 #include "support/gradient_check.hpp"
 
 namespace gqa::test {
@@ -31,7 +32,7 @@ double difference_quotient(Number& x, double h, F f) {
 class RelativeError {
  public:
   void add(double a, double b) {
-    difference_ = std::max(difference_, std::abs(a - b));
+    difference_ = std::max(difference_, difference(a, b));
     size_ = std::max(size_, std::abs(b));
   }
   double value() const { return difference_ / std::max(size_, 1e-3); }

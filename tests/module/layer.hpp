@@ -10,6 +10,7 @@
 #include <functional>
 #include <gqa/gqa.hpp>
 #include <random>
+#include "support/difference.hpp"
 
 namespace gqa::test {
 
@@ -186,10 +187,8 @@ double largest_difference(const PlainLayer::Rows& rows, const Hidden<T>& y, Inde
   double largest = 0;
   for (std::size_t t = 0; t < rows.size(); ++t) {
     for (Index c = 0; c < y.dimension(2); ++c) {
-      const double difference =
-          std::abs(rows[t][static_cast<std::size_t>(c)] -
-                   static_cast<double>(y(batch, first + static_cast<Index>(t), c)));
-      if (!(difference <= largest)) largest = difference;  // keeps a NaN
+      largest = std::max(largest, difference(rows[t][static_cast<std::size_t>(c)],
+                                             y(batch, first + static_cast<Index>(t), c)));
     }
   }
   return largest;
