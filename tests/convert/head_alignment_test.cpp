@@ -185,6 +185,16 @@ TEST(HeadAlignment, WhatDoesNotFitIsRefusedAndChangesNothing) {
               align_heads(layer, {.num_kv_heads = 2, .second_moments = diagonal});
             }),
             "second_moments are not those of any inputs");
+  EXPECT_EQ(error_of([&] {
+              align_heads(layer, {.num_kv_heads = 2, .second_moments = Eigen::MatrixXd::Zero(24, 24)});
+            }),
+            "second_moments have a trace of 0.000000");
+  Layer broken = random_layer<double>({.hidden_size = 24, .num_heads = 8, .num_kv_heads = 4});
+  Matrix wv = broken.weights().matrix(AttentionWeight::wv);
+  wv(3, 5) = std::numeric_limits<double>::infinity();
+  broken.set_weight("v_proj.weight", wv);
+  EXPECT_EQ(error_of([&] { align_heads(broken, {.num_kv_heads = 2}); }),
+            "a projection of keys or values has numbers that are not finite");
   EXPECT_EQ(error_of([&] { pool_layer(layer, 0); }),
             "the numbers of heads must be positive, are 4 and 0");
   EXPECT_EQ(layer.wk(), before);

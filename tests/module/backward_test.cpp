@@ -9,6 +9,7 @@
 
 #include "layer.hpp"
 #include "support/attention_case.hpp"
+#include "support/difference.hpp"
 #include "support/errors.hpp"
 
 namespace gqa::test {
@@ -21,7 +22,7 @@ template <typename F>
 void expect_differences(const char* what, std::span<double> numbers,
                         std::span<const double> gradients, F loss) {
   ASSERT_EQ(numbers.size(), gradients.size());
-  double difference = 0, largest = 1e-3;
+  double worst = 0, largest = 1e-3;
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     const double before = numbers[i], h = 1e-3;
     const auto at = [&](double shift) {
@@ -30,10 +31,10 @@ void expect_differences(const char* what, std::span<double> numbers,
     };
     const double quotient = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
     numbers[i] = before;
-    difference = std::max(difference, std::abs(quotient - gradients[i]));
+    worst = std::max(worst, difference(quotient, gradients[i]));
     largest = std::max(largest, std::abs(quotient));
   }
-  EXPECT_LE(difference / largest, 1e-7) << what;
+  EXPECT_LE(worst / largest, 1e-7) << what;
 }
 
 std::span<double> all(Hidden<double>& x) { return {x.data(), static_cast<std::size_t>(x.size())}; }
@@ -114,6 +115,10 @@ TEST(LayerBackward, OfRaggedSequencesReadsNothingBehindThem) {
   config.qkv_bias = config.out_bias = true;
   config.qk_norm = QkNorm{};
   const std::vector<Index> q_lens{3, 5};
+  check_self_attention(config, q_lens);
+  // Frequencies depend on a sequence's own length, not on the batch's.
+  config.head_dim = 4;
+  config.rope->scaling = DynamicNtkRopeScaling{.factor = 2, .max_position_embeddings = 3};
   check_self_attention(config, q_lens);
 }
 
@@ -202,6 +207,14 @@ TEST(LayerBackward, RefusesWhatDoesNotFit) {
   EXPECT_EQ(error(y, AttentionRecord<double>(), gradients),
             "backward: the record is of queries [1, 0, 0, 0] and keys [1, 0, 0, 0], expected "
             "[1, 5, 2, 4] and [1, 5, 2, 4]");
+  AttentionRecord<double> other;
+  random_layer<double>({.hidden_size = 8, .num_heads = 2, .value_dim = 3}).forward(x, y, other);
+  EXPECT_EQ(error(y, other, gradients),
+            "backward: the record is of a value_dim of 3, expected 4");
+  Layer normed({.hidden_size = 8, .num_heads = 2, .qk_norm = QkNorm{}});
+  AttentionWeights<double> normed_gradients(normed.config());
+  EXPECT_EQ(error_of([&] { normed.backward(x, y, dx, record, normed_gradients); }),
+            "backward: the record is of a layer without QK-norm");
   AttentionWeights<double> narrow(resolved({.hidden_size = 8, .num_heads = 2, .num_kv_heads = 1}));
   EXPECT_EQ(error(y, record, narrow), "backward: a gradient is [4, 8], its weight [8, 8]");
   EXPECT_EQ(

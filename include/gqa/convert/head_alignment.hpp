@@ -119,6 +119,8 @@ std::vector<HeadRows> heads_to_compare(const MultiHeadAttention<T>& layer, Atten
                                        AttentionWeight bias, const Eigen::MatrixXd& metric) {
   const AttentionWeights<T>& weights = layer.weights();
   Eigen::MatrixXd rows = weights.matrix(weight).template cast<double>();
+  require(rows.allFinite() && (!weights.has(bias) || weights.vector(bias).allFinite()),
+          "a projection of keys or values has numbers that are not finite");
   if (metric.size() > 0) rows = (rows * metric).eval();
   if (weights.has(bias)) {
     rows.conservativeResize(Eigen::NoChange, rows.cols() + 1);
@@ -239,6 +241,8 @@ std::vector<Index> align_heads(MultiHeadAttention<T>& layer, const HeadAlignment
     require(moments.rows() == c.kv_hidden_size && moments.cols() == c.kv_hidden_size,
             "second_moments are [", moments.rows(), ", ", moments.cols(), "], kv_hidden_size is ",
             c.kv_hidden_size);
+    require(moments.allFinite() && moments.trace() > 0, "second_moments have a trace of ",
+            moments.trace());
     // A factor L of the moments: |w L|² is what w makes of the text. A little of the identity keeps
     // inputs that the text never had from counting for nothing.
     Eigen::MatrixXd sum = moments / (moments.trace() / static_cast<double>(moments.rows()));

@@ -98,11 +98,20 @@ struct TrainedPass {
 
 inline namespace GQA_ISA {
 
-/// x wᵀ + b, then the norm and the rotation of its heads.
+/// The tokens that sequence b has of x; without lengths all of them.
+template <typename T>
+TensorView<T> tokens_of(const TensorView<T>& x, Index b, std::span<const Index> lengths) {
+  return x.sequence(b).tokens_slice(
+      0, lengths.empty() ? x.tokens() : lengths[static_cast<std::size_t>(b)]);
+}
+
+/// x wᵀ + b, then the norm and the rotation of its heads. (Rotation knows a sequence's length:
+/// dynamic NTK scaling depends on it.)
 template <typename T, typename ExecutorT>
 void project_heads(const TrainedPass<T>& pass, const TensorView<const T>& x, AttentionWeight weight,
                    AttentionWeight bias, std::optional<AttentionWeight> norm,
-                   const TensorView<T>& plain, const TensorView<T>& heads, ExecutorT& executor) {
+                   std::span<const Index> lengths, const TensorView<T>& plain,
+                   const TensorView<T>& heads, ExecutorT& executor) {
   const AttentionWeights<T>& weights = pass.layer.weights;
   linear(x, weights.matrix(weight), weights.bias(bias), join_heads(heads), executor);
   if (!norm) return;  // values
@@ -111,7 +120,9 @@ void project_heads(const TrainedPass<T>& pass, const TensorView<const T>& x, Att
                 plain.data());
     normalise(pass.layer, heads, *norm);
   }
-  if (pass.layer.rope) apply_rope(*pass.layer.rope, heads, RopePositions(0));
+  for (Index b = 0; pass.layer.rope && b < heads.batch(); ++b) {
+    apply_rope(*pass.layer.rope, tokens_of(heads, b, lengths), RopePositions(0));
+  }
 }
 
 template <typename T, typename RulesT, typename ExecutorT>
@@ -119,9 +130,9 @@ void forward_trained(const TrainedPass<T>& pass, AttentionRecord<T>& record, con
                      const RulesT& part, ExecutorT& executor) {
   using enum AttentionWeight;
   const auto rules = with_scale(as_rules(part), pass.config());
-  project_heads(pass, pass.x, wq, bq, q_norm, record.plain_q, record.q, executor);
-  project_heads(pass, pass.memory, wk, bk, k_norm, record.plain_k, record.k, executor);
-  project_heads(pass, pass.memory, wv, bv, std::nullopt, {}, record.v, executor);
+  project_heads(pass, pass.x, wq, bq, q_norm, pass.q_lens, record.plain_q, record.q, executor);
+  project_heads(pass, pass.memory, wk, bk, k_norm, pass.kv_lens, record.plain_k, record.k, executor);
+  project_heads(pass, pass.memory, wv, bv, std::nullopt, pass.kv_lens, {}, record.v, executor);
   attend(record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads, rules,
          {.lse = record.lse, .q_lens = pass.q_lens, .workspace = &pass.workspace}, executor);
   const AttentionWeights<T>& weights = pass.layer.weights;
@@ -137,12 +148,10 @@ void heads_backward(const TrainedPass<T>& pass, const TensorView<T>& gradients,
   const auto weight = pass.layer.weights.vector(norm);
   auto dweight = dweights.vector(norm);
   for (Index b = 0; b < gradients.batch(); ++b) {
-    const Index length =
-        lengths.empty() ? gradients.tokens() : lengths[static_cast<std::size_t>(b)];
-    const auto gradient = gradients.sequence(b).tokens_slice(0, length);
+    const auto gradient = tokens_of(gradients, b, lengths);
     if (pass.layer.rope) rope_backward(*pass.layer.rope, gradient, RopePositions(0));
     if (!pass.config().qk_norm) continue;
-    rms_norm_backward(plain.sequence(b).tokens_slice(0, length),
+    rms_norm_backward(tokens_of(plain, b, lengths),
                       std::span(weight.data(), static_cast<std::size_t>(weight.size())), gradient,
                       gradient, std::span(dweight.data(), static_cast<std::size_t>(dweight.size())),
                       pass.config().qk_norm->eps);

@@ -249,6 +249,10 @@ class MultiHeadAttention {
                         config_.head_dim};
     require(record.q.shape() == q && record.k.shape() == k, who, ": the record is of queries ",
             record.q.shape(), " and keys ", record.k.shape(), ", expected ", q, " and ", k);
+    require(record.v.dim() == config_.value_dim && record.heads.dim() == config_.value_dim, who,
+            ": the record is of a value_dim of ", record.v.dim(), ", expected ", config_.value_dim);
+    require(!config_.qk_norm || (record.plain_q.shape() == q && record.plain_k.shape() == k), who,
+            ": the record is of a layer without QK-norm");
     for (int i = 0; i <= static_cast<int>(AttentionWeight::k_norm); ++i) {
       const auto weight = static_cast<AttentionWeight>(i);
       const auto have = gradients.shape_of(weight), want = weights_.shape_of(weight);

@@ -309,21 +309,6 @@ void apply_rope(const RopeTable<Real>& table, Tensor&& x, const RopePositions& p
   detail::rotate_rows(table, rows, positions, false);
 }
 
-/// The gradient of apply_rope(): turns that of the rotated tensor into that of x, in place. The
-/// transposed rotation, which is the rotation back times the square of a YaRN attention factor.
-template <typename Tensor, typename Real>
-void rope_backward(const RopeTable<Real>& table, Tensor&& gradient,
-                   const RopePositions& positions) {
-  const auto rows = view(gradient);
-  using T = typename decltype(rows)::Element;
-  static_assert(!std::is_const_v<T>, "rope_backward works in place: pass a mutable tensor");
-  static_assert(std::same_as<Real, AccumulatorOf<T>>,
-                "rope_backward: double tensors take a RopeTable<double>, all others "
-                "RopeTable<float>");
-  detail::check_rope(table, rows.shape(), positions);
-  detail::rotate_rows(table, rows, positions, true);
-}
-
 /// The same from x to `out` of the same shape; x is left as it is.
 template <typename In, typename Out, typename Real>
 void apply_rope(const RopeTable<Real>& table, const In& x, Out&& out,
@@ -341,6 +326,21 @@ void apply_rope(const RopeTable<Real>& table, const In& x, Out&& out,
     }
   }
   apply_rope(table, to, positions);
+}
+
+/// The gradient of apply_rope(): turns that of the rotated tensor into that of x, in place. The
+/// transposed rotation, which is the rotation back times the square of a YaRN attention factor.
+template <typename Tensor, typename Real>
+void rope_backward(const RopeTable<Real>& table, Tensor&& gradient,
+                   const RopePositions& positions) {
+  const auto rows = view(gradient);
+  using T = typename decltype(rows)::Element;
+  static_assert(!std::is_const_v<T>, "rope_backward works in place: pass a mutable tensor");
+  static_assert(std::same_as<Real, AccumulatorOf<T>>,
+                "rope_backward: double tensors take a RopeTable<double>, all others "
+                "RopeTable<float>");
+  detail::check_rope(table, rows.shape(), positions);
+  detail::rotate_rows(table, rows, positions, true);
 }
 
 }  // namespace GQA_ISA
