@@ -52,6 +52,14 @@ TEST(Workspace, GrowsAndStaysWhereItIs) {
   std::memset(workspace.reserve(5000), 1, 5000);
   EXPECT_EQ(workspace.bytes(), 5000u);
   EXPECT_EQ(Workspace(300).bytes(), 300u);
+  // A little more each time, as a decode step needs: few allocations.
+  int moves = 0;
+  const std::byte* at = workspace.reserve(5000);
+  for (std::size_t bytes = 5000; bytes < 500'000; bytes += 100) {
+    if (workspace.reserve(bytes) != at) ++moves;
+    at = workspace.reserve(bytes);
+  }
+  EXPECT_LE(moves, 12);
 }
 
 TEST(Workspace, StaysAsItWasWhenThereIsNoMemory) {

@@ -135,6 +135,23 @@ TEST(EigenPool, BusyPoolDoesNotHoldTheCallerUp) {
   ended.Wait();
 }
 
+TEST(EigenPool, WithoutMemoryForAHelperTheOthersDoTheWork) {
+  struct FewTasks : Eigen::ThreadPoolInterface {
+    explicit FewTasks(Eigen::ThreadPool& of) : pool(of) {}
+    void Schedule(std::function<void()> task) override {
+      if (left-- == 0) throw std::bad_alloc();
+      pool.Schedule(std::move(task));
+    }
+    int NumThreads() const override { return pool.NumThreads(); }
+    int CurrentThreadId() const override { return pool.CurrentThreadId(); }
+    Eigen::ThreadPool& pool;
+    int left = 2;
+  };
+  Eigen::ThreadPool threads(4);
+  FewTasks pool(threads);
+  check_contract(EigenPool(pool), 100);
+}
+
 TEST(EigenPool, SeveralCallersShareAPool) {
   Eigen::ThreadPool pool(2);
   const EigenPool executor(pool);

@@ -39,8 +39,14 @@ class EigenPool {
     // and a late helper finds no task left and touches nothing else.
     auto work = std::make_shared<Work>();
     work->tasks = n;
+    // With helpers under way nothing may throw: fn must stay until they are done. Without memory for
+    // all of them, there are fewer.
     for (Index helper = 1; helper <= helpers; ++helper) {
-      pool_->Schedule([work, helper, call = std::addressof(fn)] { work->take_tasks(*call, helper); });
+      try {
+        pool_->Schedule([work, helper, call = std::addressof(fn)] { work->take_tasks(*call, helper); });
+      } catch (const std::bad_alloc&) {
+        break;
+      }
     }
     work->take_tasks(fn, 0);
     work->wait();
