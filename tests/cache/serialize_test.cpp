@@ -458,6 +458,12 @@ TEST(SavedFile, IsReportedWhenItCantBeWritten) {
   out.setstate(std::ios::badbit);
   EXPECT_EQ(error_of<std::runtime_error>([&] { save(cache, out, "a file"); }),
             "a file: byte 0: writing failed");
+  struct FullDisk : std::stringbuf {  // which shows when what was buffered is written
+    int sync() override { return -1; }
+  } disk;
+  std::ostream file(&disk);
+  EXPECT_EQ(error_of<std::runtime_error>([&] { save(cache, file, "a file"); }),
+            "a file: byte " + std::to_string(saved(cache).size()) + ": writing failed");
   EXPECT_EQ(error_of([&] { save(cache, 1, out); }),
             "KvCache::length: sequence 1 is outside of a batch of 1");
 }

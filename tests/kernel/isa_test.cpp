@@ -109,6 +109,19 @@ TEST(Isa, BackwardEqualsReference_F32) {
   }
 }
 
+TEST(Isa, QuantizedWeightsThatAreNearlyNothingLeaveFiniteResults) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  // Key 0 is 84 nats above all others, so that a block's largest weight is about 1e-37.
+  KvCache<Int8> cache({.batch = 1, .capacity = 128, .heads = Heads<>(1, 1, 16)});
+  TestTensor<float> q({1, 1, 1, 16}), k({1, 128, 1, 16}), v({1, 128, 1, 16}), out({1, 1, 1, 16});
+  q.row(0, 0, 0)[0] = 1;
+  k.row(0, 0, 0)[0] = 84;
+  for (Index j = 0; j < 128; ++j) std::fill_n(v.row(0, j, 0), 16, j == 0 ? 1.0f : -1.0f);
+  cache.append(k.view(), v.view());
+  attend(q.view(), cache, out.view(), Scale{1});
+  for (Index c = 0; c < 16; ++c) EXPECT_NEAR(out.row(0, 0, 0)[c], 1, 0.01);
+}
+
 TEST(Isa, PromptGivesTheSameBitsWholeAndTokenByToken) {
   GQA_TEST_SKIP_FOREIGN_ISA();
   Random random(4);

@@ -38,11 +38,19 @@ class CheckedWriter {
     copy_little_endian(&checksum_, raw, sizeof(raw));
     write(raw, sizeof(raw));
   }
+  /// What a stream still buffers must arrive, too: a full disk shows here at the latest.
+  void finish() {
+    out_.flush();
+    check();
+  }
 
  private:
+  void check() const {
+    if (!out_) throw std::runtime_error(message(name_, ": byte ", at_, ": writing failed"));
+  }
   void write(const void* data, std::size_t count) {
     out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(count));
-    if (!out_) throw std::runtime_error(message(name_, ": byte ", at_, ": writing failed"));
+    check();
     at_ += static_cast<Index>(count);
   }
 

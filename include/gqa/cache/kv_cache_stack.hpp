@@ -18,9 +18,10 @@ class PageAllocator;
 /// Layers of one type of cache. A step appends to its layers one by one, from within the forward
 /// pass:
 ///
-/// stack.plan_append(step, counts);        // an AppendTransaction: room in all layers, or it
-/// throws … attention.forward(x, y, &stack[i]) …  // throws: step takes everything back
-/// step.commit();
+///     AppendTransaction step;
+///     stack.plan_append(step, counts);     // room in all layers, or it throws
+///     attention.forward(x, y, &stack[i]);  // layer by layer; what throws takes everything back
+///     step.commit();
 ///
 /// Between steps all layers have the same lengths, and length(b) is a sequence's.
 template <KvStore CacheT>

@@ -167,6 +167,7 @@ struct SavedCache {
     CheckedWriter writer(out, name);
     write_header(cache, end - begin, writer);
     for (Index b = begin; b < end; ++b) write_sequence(cache, b, writer);
+    writer.finish();
   }
   /// What a file holds, in a cache of its own that is like this one, but for the batch.
   template <typename Base>

@@ -58,9 +58,8 @@ struct TokenRange {
 /// Base of the cache `Cache`, whose sequences live in slots: what sequence b holds is in slot(b),
 /// so that sequences change places without being copied. A Cache provides, for this class alone:
 /// - block(slot, kv_head, i): where the keys and values [64 i, 64 i + 64) of a slot are;
-/// - make_room(who, begin, end, count): throws, or sees to it that count(b) tokens more can be
-/// written
-///   to each sequence in [begin, end);
+/// - make_room(who, begin, end, count): throws, or sees to it that count(b) tokens more can
+///   be written to each sequence in [begin, end);
 /// - begin_write(slot, count): count > 0 tokens are about to be written;
 /// - drop(begin, end, to): shortens the sequences to `to` tokens, all of them or throws;
 /// - copy_slot(from, to): makes slot `to` equal to slot `from`, length aside;

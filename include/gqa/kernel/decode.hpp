@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Few query rows and many keys: each split of the keys is a task of its own (Flash-Decoding), so that
-// even one sequence of one KV head feeds all workers. The splits' states are merged in key order,
-// which gives the bits of prefill.hpp.
+// Each split of the keys is a task of its own (Flash-Decoding), so that even one sequence of one KV
+// head feeds all workers; a user's rows are read in this order by one worker, too. The splits'
+// states are merged in key order, which gives the bits of prefill.hpp.
 #pragma once
 
 #include "gqa/kernel/prefill.hpp"
@@ -53,9 +53,9 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     SoftmaxState<T>* total = scratch.states + number * plan.block_rows;
     T* total_out = scratch.out + number * scratch.out_elements();
     for (Index split = 1; split < parts(b).splits; ++split) {
-      const Index part = split * call.shape.num_kv_heads;  // as TaskList numbers them
-      const SoftmaxState<T>* states = total + part * plan.block_rows;
-      const T* out = total_out + part * scratch.out_elements();
+      const Index part = list.number({b, task.kv_head, task.row_block, split}, parts(b));
+      const SoftmaxState<T>* states = scratch.states + part * plan.block_rows;
+      const T* out = scratch.out + part * scratch.out_elements();
       for (Index r = 0; r < rows.rows(); ++r) {
         merge(total[r], total_out + r * out_row, states[r], out + r * out_row, out_row);
       }

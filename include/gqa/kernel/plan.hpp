@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// How a call is cut into tasks, and the scratch that this takes. A plan follows from shapes and the
-// number of workers; results do not depend on it.
+// How a call is cut into tasks, and the scratch that this takes. A plan follows from shapes, what the
+// mask hides and the number of workers; results do not depend on it.
 #pragma once
 
 #include "gqa/kernel/call.hpp"
@@ -111,10 +111,10 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
     most_rows = std::max(most_rows, call.rows(b));
     plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
   }
-  // Splits become tasks of their own where there are too few row blocks to go round, and always of
-  // a user's rows, for the order of tasks that this gives: see TaskList.
+  // Splits become tasks of their own where there are too few row blocks to go round, and where few
+  // queries read a user's rows, for the order of tasks that this gives: see TaskList.
   const bool too_few = concurrency > 1 && tasks < 4 * concurrency;
-  if (too_few || (Call::Source::layout == KvLayout::rows && !plan.packs_kv)) {
+  if (too_few || (Call::Source::layout == KvLayout::rows && most_rows <= max_tile_rows)) {
     for (Index b = 0; b < call.shape.batch; ++b) {
       Index splits = 0;
       for_each_split(call, b, [&](Index) { ++splits; });

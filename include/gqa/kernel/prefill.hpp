@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Many query rows: a task is one row block against all of its keys, split by split, the splits'
-// states merged as they are made.
+// A task is one row block against all of its keys, split by split, the splits' states merged as they
+// are made: prefill, and decoding with enough heads and sequences for all workers.
 #pragma once
 
 #include "gqa/kernel/plan.hpp"

@@ -209,9 +209,11 @@ class RowBlock {
       largest = max(x[i], largest);
       poison = fma(x[i], Pack::zero(), poison);
     }
+    // Of weights so small that 255 / most isn't finite, nothing is left beside the row's largest.
     const T most = reduce_max(largest);
-    const Pack inverse = Pack::broadcast(most > 0 ? T(255) / most : T(0));
-    scratch_.weight_scale[r] = most / T(255) + reduce_add(poison);
+    const bool counts = most > T(255) * std::numeric_limits<T>::min();
+    const Pack inverse = Pack::broadcast(counts ? T(255) / most : T(0));
+    scratch_.weight_scale[r] = (counts ? most / T(255) : T(0)) + reduce_add(poison);
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) {
       simd::Dot<Storage, Product::outputs>::round(x[i] * inverse, weights(r) + i * Pack::size);
