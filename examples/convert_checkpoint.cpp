@@ -27,7 +27,7 @@
 
 #include "checkpoint/copy.hpp"
 #include "checkpoint/folder.hpp"
-#include "checkpoint/model_shape.hpp"
+#include "checkpoint/checkpoint_shape.hpp"
 #include "llama/convert.hpp"
 #include "llama/hugging_face.hpp"
 
@@ -91,7 +91,7 @@ void report(Index layer, const LayerConversion& conversion, Index group) {
 }
 
 /// k_proj and v_proj of one layer, in the type that they have.
-LayerConversion pool_tensors(const CheckpointFolder& folder, const ModelShape& model, Index layer,
+LayerConversion pool_tensors(const CheckpointFolder& folder, const CheckpointShape& model, Index layer,
                              const ConversionOptions& options, CheckpointCopy& copy) {
   const HeadPooling pooling{.from = model.attention.num_kv_heads, .to = options.num_kv_heads};
   LayerConversion result;
@@ -123,7 +123,7 @@ LayerConversion pool_tensors(const CheckpointFolder& folder, const ModelShape& m
 }
 
 /// The tensors that aligned and fit write, of one layer.
-std::vector<std::string> rewritten(const ModelShape& model) {
+std::vector<std::string> rewritten(const CheckpointShape& model) {
   std::vector<std::string> names = {"q_proj.weight", "k_proj.weight", "v_proj.weight",
                                     "o_proj.weight"};
   if (model.attention.qkv_bias) {
@@ -132,7 +132,7 @@ std::vector<std::string> rewritten(const ModelShape& model) {
   return names;
 }
 
-Llama::Layer read_layer(const CheckpointFolder& folder, const ModelShape& model, Index i,
+Llama::Layer read_layer(const CheckpointFolder& folder, const CheckpointShape& model, Index i,
                         const std::optional<LlamaConfig>& config) {
   MultiHeadAttentionConfig attention = model.attention;
   if (config) attention.rope->theta = config->rope_theta;
@@ -211,7 +211,7 @@ void check_turns(const CheckpointFolder& folder, const Options& options) {
 
 void run(const Options& options) {
   const CheckpointFolder folder(options.in);
-  const ModelShape model(folder);
+  const CheckpointShape model(folder);
   const ConversionOptions& conversion = options.conversion;
   const Index from = model.attention.num_kv_heads, to = conversion.num_kv_heads;
   require(from % to == 0, "--num-kv-heads ", to, " does not divide the ", from, " that ",

@@ -31,6 +31,7 @@
 
 #include "llama/checkpoint.hpp"
 #include "llama/convert.hpp"
+#include "llama/tokenizer.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -64,14 +65,14 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void run(const Options& options) {
   const Checkpoint checkpoint(options.checkpoint);
   auto texts = read_tokens(options.text);
+  require(!texts.empty(), options.text, " has no texts");
   for (auto& text : texts) {
     text.resize(std::min(text.size(), static_cast<std::size_t>(checkpoint.config().max_len)));
     require(text.size() >= 2, "a text of ", text.size(), " tokens has no next one");
   }
   const Llama original(checkpoint);
-  constexpr Llama::Token begin_of_sequence = 1;
   auto start = std::chrono::steady_clock::now();
-  const auto calibration = self_written_text(original, begin_of_sequence, options.sequences,
+  const auto calibration = self_written_text(original, Tokenizer::begin_of_sequence, options.sequences,
                                              options.tokens, options.seed);
   std::cerr << "calibration: " << options.sequences << " x " << options.tokens << " tokens, "
             << seconds_since(start) << " s\n";

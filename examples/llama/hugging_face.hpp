@@ -83,6 +83,7 @@ inline LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
   refuse_unless("hidden_act", "silu");
   refuse_unless("head_dim", config.head_dim());
   refuse_unless("rope_scaling", nullptr);
+  refuse_unless("rope_parameters", nullptr);
   refuse_unless("attention_bias", false);
   refuse_unless("mlp_bias", false);
   return config;

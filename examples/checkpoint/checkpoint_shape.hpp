@@ -24,12 +24,12 @@ inline std::string attention_name(Index layer, const std::string& rest) {
 }
 
 /// The shape of the model, as its config.json and tensors agree on it.
-struct ModelShape {
+struct CheckpointShape {
   Index hidden_size = 0, num_layers = 0;
   MultiHeadAttentionConfig attention;
 
   /// Throws std::runtime_error for what config.json doesn't say, or the tensors contradict.
-  explicit ModelShape(const CheckpointFolder& folder) {
+  explicit CheckpointShape(const CheckpointFolder& folder) {
     const OrderedJson& config = folder.config();
     const auto file = (folder.path() / "config.json").string();
     const auto whole = [&](const char* name, Index otherwise) {
