@@ -131,6 +131,15 @@ TEST(KvCacheStack, PrefixesServeLaterSequences) {
               other.start_with(0, prefix);
             }),
             "KvCacheStack::start_with: a prefix of 3 layers for 1");
+  // In all layers or in none, also where the last layer's part doesn't fit.
+  auto mixed = stack.share_prefix(2, 64);
+  auto foreign = make_paged(20).share_prefix(0, 0);
+  mixed.pop_back();
+  mixed.push_back(std::move(foreign.back()));
+  EXPECT_EQ(error_of([&] { stack.start_with(1, mixed); }),
+            "PagedKvCache::start_with: the prefix lies in another allocator");
+  EXPECT_EQ(stack.length(1), 0);
+  EXPECT_EQ(stack[0].length(1), 0);
 }
 
 TEST(KvCacheStack, RefusesLayersThatAreNone) {

@@ -128,6 +128,7 @@ class KvCacheStack {
   {
     require(std::ssize(prefix) == num_layers(), "KvCacheStack::start_with: a prefix of ",
             std::ssize(prefix), " layers for ", num_layers());
+    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].check_start(sequence, prefix[i]);
     for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].start_with(sequence, prefix[i]);
   }
 

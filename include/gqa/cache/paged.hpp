@@ -124,6 +124,13 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   /// Makes a sequence begin with a prefix; whatever it held before is forgotten. The prefix may
   /// come from another cache of the same layer, with the same allocator.
   void start_with(Index sequence, const Prefix& prefix) {
+    check_start(sequence, prefix);
+    const Index slot = this->slot(sequence);
+    pages_[Base::at(slot)].share(prefix.pages_, prefix.pages_.size());
+    this->set_length(slot, prefix.length_);
+  }
+  /// Throws what start_with() would throw.
+  void check_start(Index sequence, const Prefix& prefix) const {
     this->check_sequence("start_with", sequence);
     const auto same = [](const char* what, Index ours, Index theirs) {
       require(ours == theirs, "PagedKvCache::start_with: ", what, " is ", ours,
@@ -139,9 +146,6 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
       throw std::length_error(message("PagedKvCache::start_with: a prefix of ", prefix.length_,
                                       " tokens exceeds the capacity of ", capacity()));
     }
-    const Index slot = this->slot(sequence);
-    pages_[Base::at(slot)].share(prefix.pages_, prefix.pages_.size());
-    this->set_length(slot, prefix.length_);
   }
 
   /// Makes sure that truncate(sequence, length) can't fail, by copying now the page that it would
