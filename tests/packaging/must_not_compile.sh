@@ -2,24 +2,36 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The gqa authors
 #
-# must_not_compile.sh SNIPPET COMPILER FLAGS...
+# must_not_compile.sh PRECOMPILED SNIPPET COMPILER FLAGS...
 # The snippet holds a wrong program, and the right one under #ifdef FIXED. The right one must compile;
 # the wrong one must not, and what the compiler prints must match each of the snippet's lines
 #   // EXPECT: an extended regular expression
-# `// FLAGS:` are added to both, `// FIXED_FLAGS:` to the right one.
+# `// FLAGS:` are added to both, `// FIXED_FLAGS:` to the right one. PRECOMPILED is precompile.sh's folder.
 set -euo pipefail
-snippet=$1
-shift
+precompiled=$1
+snippet=$2
+compiler=$3
+shift 3
 directive() { sed -nE "s|^// $1: ||p" "$snippet"; }
 
 read -ra flags <<< "$(directive FLAGS)"
 read -ra fixed_flags <<< "$(directive FIXED_FLAGS)"
 
-if ! output=$("$@" -fsyntax-only "${flags[@]}" "${fixed_flags[@]}" -DFIXED "$snippet" 2>&1); then
+compile=("$compiler")
+if [[ ${#flags[@]} -eq 0 ]]; then
+  if [[ -f $precompiled/gqa.pch ]]; then
+    compile+=(-include-pch "$precompiled/gqa.pch")
+  else
+    compile+=("-I$precompiled")
+  fi
+fi
+compile+=("$@")
+
+if ! output=$("${compile[@]}" -fsyntax-only "${flags[@]}" "${fixed_flags[@]}" -DFIXED "$snippet" 2>&1); then
   printf 'the right program of %s does not compile:\n%s\n' "$snippet" "$output"
   exit 1
 fi
-if output=$("$@" -fsyntax-only "${flags[@]}" "$snippet" 2>&1); then
+if output=$("${compile[@]}" -fsyntax-only "${flags[@]}" "$snippet" 2>&1); then
   echo "$snippet compiles, and must not"
   exit 1
 fi
