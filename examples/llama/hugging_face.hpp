@@ -6,14 +6,7 @@
 // another width) is refused, not ignored.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <limits>
-#include <nlohmann/json.hpp>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
 #include "llama/model.hpp"
 #include "support/safetensors.hpp"
@@ -21,120 +14,6 @@
 namespace gqa::examples {
 
 /// Throws std::runtime_error, naming the file and what is wrong with it.
-inline LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
-  const auto fail = [&](const std::string& what) {
-    throw std::runtime_error(path.string() + ": " + what);
-  };
-  std::ifstream stream(path);
-  if (!stream) fail("cannot open the file for reading");
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(stream);
-  } catch (const nlohmann::json::parse_error& error) {
-    fail("byte " + std::to_string(error.byte) + ": " + error.what());
-  }
-  if (!json.is_object()) fail("isn't a JSON object");
-
-  const auto whole = [&](const char* name) {
-    const bool found = json.contains(name) && json[name].is_number_unsigned();
-    if (!found) fail(std::string(name) + " is missing, or isn't a whole number");
-    const auto value = json[name].get<std::uint64_t>();
-    if (value == 0 || value > std::numeric_limits<std::int32_t>::max()) {
-      fail(std::string(name) + " is " + std::to_string(value));
-    }
-    return static_cast<std::int64_t>(value);
-  };
-  const auto refuse_unless = [&](const char* name, const nlohmann::json& only) {
-    if (json.contains(name) && json[name] != only) {
-      fail(std::string(name) + " is " + json[name].dump() + ", this example knows only " +
-           only.dump());
-    }
-  };
-  const auto real = [&](const char* name, double otherwise) {
-    if (!json.contains(name)) return otherwise;
-    if (!json[name].is_number()) fail(std::string(name) + " isn't a number");
-    const auto value = json[name].get<double>();
-    if (!(value > 0)) fail(std::string(name) + " is " + json[name].dump());
-    return value;
-  };
-
-  LlamaConfig config;
-  config.hidden_size = whole("hidden_size");
-  config.intermediate_size = whole("intermediate_size");
-  config.num_layers = whole("num_hidden_layers");
-  config.num_heads = whole("num_attention_heads");
-  config.num_kv_heads =
-      json.contains("num_key_value_heads") ? whole("num_key_value_heads") : config.num_heads;
-  config.vocab_size = whole("vocab_size");
-  config.max_len =
-      json.contains("max_position_embeddings") ? whole("max_position_embeddings") : 2048;
-  config.rms_norm_eps = static_cast<float>(real("rms_norm_eps", 1e-6));
-  config.rope_theta = real("rope_theta", 10000.0);
-
-  if (config.hidden_size % config.num_heads != 0) {
-    fail("num_attention_heads " + std::to_string(config.num_heads) +
-         " does not divide hidden_size " + std::to_string(config.hidden_size));
-  }
-  if (config.num_heads % config.num_kv_heads != 0) {
-    fail("num_key_value_heads " + std::to_string(config.num_kv_heads) +
-         " does not divide num_attention_heads " + std::to_string(config.num_heads));
-  }
-  refuse_unless("model_type", "llama");
-  refuse_unless("hidden_act", "silu");
-  refuse_unless("head_dim", config.head_dim());
-  refuse_unless("rope_scaling", nullptr);
-  refuse_unless("rope_parameters", nullptr);
-  refuse_unless("attention_bias", false);
-  refuse_unless("mlp_bias", false);
-  return config;
-}
-
-namespace detail {
-
-/// A tensor of this shape as float. Throws std::runtime_error if it has another one.
-inline std::vector<float> read_weight(const SafeTensors& file, const std::string& name,
-                                      const std::vector<std::int64_t>& shape) {
-  if (file.shape(name) != shape) {
-    fail_at(file.file(), file.tensor(name).byte,
-            "tensor \"" + name + "\" is " + to_string(file.shape(name)) +
-                ", the configuration asks for " + to_string(shape));
-  }
-  return file.to_float(name);
-}
-inline Llama::Matrix read_matrix(const SafeTensors& file, const std::string& name, Index rows,
-                                 Index columns) {
-  return Eigen::Map<const Llama::Matrix>(read_weight(file, name, {rows, columns}).data(), rows,
-                                         columns);
-}
-
-}  // namespace detail
-
-inline Llama::Llama(const LlamaConfig& config, const SafeTensors& file) : config_(config) {
-  using detail::read_matrix, detail::read_weight;
-  const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
-  embedding_ = read_matrix(file, "model.embed_tokens.weight", config_.vocab_size, hidden);
-  for (Index i = 0; i < config_.num_layers; ++i) {
-    const std::string prefix = "model.layers." + std::to_string(i) + ".";
-    Layer& layer = add_layer(RopeStyle::rotate_half);
-    layer.attention_norm = read_weight(file, prefix + "input_layernorm.weight", {hidden});
-    const auto set_attention = [&](const std::string& name, Index rows, Index columns) {
-      const std::string full_name = prefix + "self_attn." + name;
-      layer.attention.set_weight(full_name, read_matrix(file, full_name, rows, columns));
-    };
-    set_attention("q_proj.weight", hidden, hidden);
-    set_attention("k_proj.weight", config_.kv_size(), hidden);
-    set_attention("v_proj.weight", config_.kv_size(), hidden);
-    set_attention("o_proj.weight", hidden, hidden);
-    layer.feed_forward_norm =
-        read_weight(file, prefix + "post_attention_layernorm.weight", {hidden});
-    layer.gate = read_matrix(file, prefix + "mlp.gate_proj.weight", inner, hidden);
-    layer.up = read_matrix(file, prefix + "mlp.up_proj.weight", inner, hidden);
-    layer.down = read_matrix(file, prefix + "mlp.down_proj.weight", hidden, inner);
-  }
-  final_norm_ = read_weight(file, "model.norm.weight", {hidden});
-  if (file.contains("lm_head.weight")) {
-    classifier_ = read_matrix(file, "lm_head.weight", config_.vocab_size, hidden);
-  }
-}
+LlamaConfig read_hugging_face_config(const std::filesystem::path& path);
 
 }  // namespace gqa::examples
