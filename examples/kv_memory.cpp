@@ -51,13 +51,14 @@ double bytes_of(const std::string& text) {
 
 double gib(double bytes) { return bytes / 0x1p30; }
 
-/// Tokens of each sequence, of whole blocks, for which weights and cache fit; 0 if none.
+/// Tokens of each sequence, of whole blocks, for which weights and cache fit; -1 if not even the
+/// weights do.
 Index longest_context(const ModelShape& model, Index kv_heads, const Options& options) {
   const double weights = static_cast<double>(model.parameters(kv_heads)) * options.bytes_per_weight;
   const auto fits = [&](Index blocks) {
-    const Index bytes =
-        model.kv_bytes(kv_heads, options.kv_dtype, blocks * block_keys, options.batch);
-    return weights + static_cast<double>(bytes) <= options.memory;
+    return weights + model.kv_bytes(kv_heads, options.kv_dtype, blocks * block_keys,
+                                    options.batch) <=
+           options.memory;
   };
   constexpr Index endless = Index{1} << 34;  // tokens
   Index low = 0, high = endless / block_keys;
@@ -75,8 +76,7 @@ std::string longest_text(const ModelShape& model, Index kv_heads, const Options&
   const Index tokens = longest_context(model, kv_heads, options);
   if (tokens < 0) return "weights don't fit";
   if (tokens >= Index{1} << 34) return "no limit";
-  const auto bytes =
-      static_cast<double>(model.kv_bytes(kv_heads, options.kv_dtype, tokens, options.batch));
+  const double bytes = model.kv_bytes(kv_heads, options.kv_dtype, tokens, options.batch);
   char text[64];
   std::snprintf(text, sizeof(text), "%td (%.0f %%)", tokens, 100 * bytes / options.memory);
   return text;
@@ -87,8 +87,8 @@ std::string tokens_for_share(const ModelShape& model, Index kv_heads, const Opti
                              double share) {
   const double weights = static_cast<double>(model.parameters(kv_heads)) * options.bytes_per_weight;
   const auto reached = [&](Index blocks) {
-    return static_cast<double>(model.kv_bytes(kv_heads, options.kv_dtype, blocks * block_keys,
-                                              options.batch)) >= weights * share / (1 - share);
+    return model.kv_bytes(kv_heads, options.kv_dtype, blocks * block_keys, options.batch) >=
+           weights * share / (1 - share);
   };
   Index low = 0, high = Index{1} << 28;
   if (!reached(high)) return "never";
@@ -105,12 +105,11 @@ void print(const ModelShape& model, const Options& options) {
   for (const Index kv_heads : choices) {
     const double weights =
         static_cast<double>(model.parameters(kv_heads)) * options.bytes_per_weight;
-    const auto bytes = static_cast<double>(
-        model.kv_bytes(kv_heads, options.kv_dtype, options.context, options.batch));
+    const double bytes = model.kv_bytes(kv_heads, options.kv_dtype, options.context, options.batch);
     const char* kind = kv_heads == model.num_heads ? "MHA" : kv_heads == 1 ? "MQA" : "GQA";
     std::printf("%-12s %s %3td%c %9.2f %10.1f %10.3f %6.1f %% %10s %10s", model.name.data(), kind,
                 kv_heads, kv_heads == model.num_kv_heads ? '*' : ' ', gib(weights),
-                static_cast<double>(model.kv_bytes(kv_heads, options.kv_dtype, block_keys, 1)) /
+                model.kv_bytes(kv_heads, options.kv_dtype, block_keys, 1) /
                     static_cast<double>(block_keys) / 1024,
                 gib(bytes), 100 * bytes / (weights + bytes),
                 tokens_for_share(model, kv_heads, options, 0.4).c_str(),

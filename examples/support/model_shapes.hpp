@@ -50,19 +50,20 @@ struct ModelShape {
   }
 
   /// Bytes of keys and values of `batch` sequences of `context` tokens. A windowed layer keeps the
-  /// window; cross-attention has as many tokens as the decoder itself.
-  Index kv_bytes(Index kv_heads, Dtype dtype, Index context, Index batch) const {
+  /// window; cross-attention has as many tokens as the decoder itself. In double, as what is asked
+  /// for may be more than 63 bits count.
+  double kv_bytes(Index kv_heads, Dtype dtype, Index context, Index batch) const {
     const auto of_layers = [&](Index layers, Index tokens) {
       return plan_kv_memory({.num_layers = layers,
                              .heads = {num_heads, kv_heads, head_dim},
                              .dtype = dtype,
-                             .context = tokens,
-                             .batch = batch})
+                             .context = tokens})
           .gqa.bytes;
     };
     const Index whole = num_layers - windowed_layers;
-    return of_layers(has_encoder ? 2 * whole : whole, context) +
-           of_layers(windowed_layers, std::min(context, window));
+    return static_cast<double>(batch) *
+           static_cast<double>(of_layers(has_encoder ? 2 * whole : whole, context) +
+                               of_layers(windowed_layers, std::min(context, window)));
   }
 };
 

@@ -26,6 +26,18 @@ TEST(ContiguousOptions, AreChecked) {
             "KvCache: heads are not set: num_kv_heads 0, head_dim 0, value_dim 0");
 }
 
+TEST(ContiguousOptions, OfMoreBytesThanCanBeCountedAreRefused) {
+  const auto error = [](Index batch, Index capacity) {
+    return error_of<std::length_error>([&] {
+      KvCache<float> cache({.batch = batch, .capacity = capacity, .heads = {64, 64, 128}});
+    });
+  };
+  EXPECT_EQ(error(Index{1} << 20, Index{1} << 40),
+            "KvCache: 1048576 x 64 x 17179869185 x 65536 bytes are more than 63 bits count");
+  EXPECT_EQ(error(1, std::numeric_limits<Index>::max()),
+            "KvCache: 1 x 64 x 144115188075855872 x 65536 bytes are more than 63 bits count");
+}
+
 /// A cache with tokens in it, and the check that an operation fails and changes nothing.
 class ContiguousErrors : public testing::Test {
  protected:

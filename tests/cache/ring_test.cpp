@@ -162,6 +162,10 @@ TEST(Ring, OptionsAreChecked) {
             "RingKvCache: keep_first must not be negative, is -1");
   EXPECT_EQ(error({.window = 8, .spare = 0, .heads = heads}),
             "RingKvCache: spare must be positive, is 0");
+  EXPECT_NE(error_of<std::length_error>([] {
+              Ring ring({.window = std::numeric_limits<Index>::max(), .heads = heads});
+            }).find("bytes are more than 63 bits count"),
+            std::string::npos);
   EXPECT_EQ(error({.window = 8}),
             "RingKvCache: heads are not set: num_kv_heads 0, head_dim 0, value_dim 0");
 }

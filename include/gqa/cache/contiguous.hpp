@@ -36,7 +36,8 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     Index max_capacity = 0;
   };
 
-  /// Takes the memory for `capacity` tokens and zeroes it. Throws std::bad_alloc.
+  /// Takes the memory for `capacity` tokens and zeroes it. Throws std::bad_alloc, or
+  /// std::length_error for sizes that no memory could have.
   explicit KvCache(const Options& options)
       : Base("KvCache", options.batch, options.heads),
         tokens_(options.capacity),
@@ -44,6 +45,8 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     require(options.capacity >= 0, "KvCache: capacity must not be negative, is ", options.capacity);
     require(options.max_capacity >= 0, "KvCache: max_capacity must not be negative, is ",
             options.max_capacity);
+    memory_bytes("KvCache", {options.batch, this->num_kv_heads(), tokens_ / block_keys + 1,
+                             this->strips().block_bytes()});
     buffer_ = AlignedBuffer(static_cast<std::size_t>(bytes()));
     std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
   }

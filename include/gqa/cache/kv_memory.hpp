@@ -8,7 +8,7 @@
 
 #include <stdexcept>
 
-#include "gqa/core/heads.hpp"
+#include "gqa/core/aligned_buffer.hpp"
 #include "gqa/layout/strips.hpp"
 
 namespace gqa {
@@ -61,7 +61,8 @@ struct KvMemoryPlan {
 
 /// plan_kv_memory({.num_layers = 80, .heads = {64, 8, 128}, .dtype = Dtype::bf16, .context = 8192,
 ///                 .batch = 4}).gqa.bytes is what a KvCacheStack of KvCache<bfloat16> takes.
-/// Throws std::invalid_argument for negative numbers and for heads that are not set.
+/// Throws std::invalid_argument for negative numbers and for heads that are not set, and
+/// std::length_error for bytes that 63 bits don't count.
 inline KvMemoryPlan plan_kv_memory(const KvMemoryOptions& options) {
   const Heads<>& heads = options.heads;
   require(heads.num_heads() > 0, "plan_kv_memory: heads are not set");
@@ -71,11 +72,15 @@ inline KvMemoryPlan plan_kv_memory(const KvMemoryOptions& options) {
   return with_storage(options.dtype, [&]<typename Storage>() {
     const StripLayout<Storage> layout(heads.head_dim(), heads.value_dim());
     const auto memory = [&](Index num_kv_heads) {
-      const Index layer_heads = options.num_layers * num_kv_heads;
-      return KvMemory{.num_kv_heads = num_kv_heads,
-                      .bytes_per_token = layer_heads * layout.token_bytes(),
-                      .bytes = layer_heads * options.batch * ceil_div(options.context, block_keys) *
-                               layout.block_bytes()};
+      const char* who = "plan_kv_memory";
+      const Index whole = options.context / block_keys;
+      const Index context_blocks = whole + (options.context > whole * block_keys);
+      return KvMemory{
+          .num_kv_heads = num_kv_heads,
+          .bytes_per_token =
+              memory_bytes(who, {options.num_layers, num_kv_heads, layout.token_bytes()}),
+          .bytes = memory_bytes(who, {options.num_layers, num_kv_heads, options.batch,
+                                      context_blocks, layout.block_bytes()})};
     };
     return KvMemoryPlan{
         .mha = memory(heads.num_heads()), .gqa = memory(heads.num_kv_heads()), .mqa = memory(1)};

@@ -41,7 +41,8 @@ class PageAllocator {
     Index page_bytes = 0;  ///< see PagedKvCache::page_bytes()
   };
 
-  /// Takes the memory, without touching it. Throws std::bad_alloc.
+  /// Takes the memory, without touching it. Throws std::bad_alloc, or std::length_error for sizes that
+  /// no memory could have.
   explicit PageAllocator(const Options& options) : options_(options), unclaimed_(options.pages) {
     require(options.pages >= 0 && options.pages <= std::numeric_limits<Page>::max(),
             "PageAllocator: ", options.pages, " pages are outside of [0, ",
@@ -49,10 +50,11 @@ class PageAllocator {
     require(options.page_bytes > 0 && options.page_bytes % Index{alignment} == 0,
             "PageAllocator: page_bytes must be a positive multiple of ", alignment, ", is ",
             options.page_bytes);
+    const Index bytes = memory_bytes("PageAllocator", {options.pages, options.page_bytes});
     free_.reserve(static_cast<std::size_t>(options.pages));
     for (Index i = options.pages; i-- > 0;) free_.push_back(static_cast<Page>(i));
     counts_ = std::vector<std::atomic<int>>(static_cast<std::size_t>(options.pages));
-    memory_ = AlignedBuffer(static_cast<std::size_t>(options.pages * options.page_bytes));
+    memory_ = AlignedBuffer(static_cast<std::size_t>(bytes));
   }
   PageAllocator(const PageAllocator&) = delete;
   PageAllocator& operator=(const PageAllocator&) = delete;

@@ -40,8 +40,9 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// Bytes of a page, to make a PageAllocator with.
   static Index page_bytes(const HeadsT& heads, Index page_tokens = block_keys) {
-    return heads.num_kv_heads() * (page_tokens / block_keys) *
-           StripLayout<Storage>(heads.head_dim(), heads.value_dim()).block_bytes();
+    const StripLayout<Storage> layout(heads.head_dim(), heads.value_dim());
+    return memory_bytes("PagedKvCache::page_bytes",
+                        {heads.num_kv_heads(), page_tokens / block_keys, layout.block_bytes()});
   }
 
   /// Takes no page yet. The allocator's pages must be as large as this cache's, or larger. Throws
@@ -192,7 +193,10 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
  private:
   static constexpr bool reuses_blocks = true;
 
-  Index pages_for(Index tokens) const { return ceil_div(tokens, options_.page_tokens); }
+  Index pages_for(Index tokens) const {
+    const Index whole = tokens / options_.page_tokens;
+    return whole + (tokens > whole * options_.page_tokens);
+  }
   Index head_bytes() const {
     return options_.page_tokens / block_keys * this->strips().block_bytes();
   }
