@@ -5,8 +5,12 @@
 // library has attention and RMSNorm.) Hidden states are matrices of one row per token; gradients of
 // weights are added to, those of activations written. T is float, or double to test against finite
 // differences.
+//
+// Work is cut into stretches of rows, of tokens or of a weight, whatever the number of threads:
+// results are the same bits with any executor.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <gqa/gqa.hpp>
@@ -17,6 +21,31 @@ namespace gqa::examples {
 
 template <typename T>
 using RowMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// A stretch of tokens: 256 rows of 344 floats and the weights they meet stay in an L2 of 1 MiB.
+inline constexpr Index stretch_tokens = 256;
+/// Rows of a weight's gradient, each a sum over all tokens: smaller, as there are few of them.
+inline constexpr Index stretch_weights = 64;
+
+inline Index count_stretches(Index rows, Index size) { return (rows + size - 1) / size; }
+
+/// Calls fn(begin, count) for each stretch of `size` rows of `rows`, side by side. Eigen's products
+/// allocate: without memory, the program ends.
+template <typename E, typename F>
+void for_each_stretch(E& executor, Index rows, Index size, F fn) {
+  executor.run(count_stretches(rows, size), [&](Index task, Index) noexcept {
+    fn(task * size, std::min(size, rows - task * size));
+  });
+}
+
+/// dw += dyᵀ x: the gradient of y = x wᵀ, w [out, in].
+template <typename T, typename E>
+void add_weight_gradient(const RowMatrix<T>& dy, const RowMatrix<T>& x, RowMatrix<T>& dw,
+                         E& executor) {
+  for_each_stretch(executor, dw.rows(), stretch_weights, [&](Index begin, Index count) {
+    dw.middleRows(begin, count).noalias() += dy.middleCols(begin, count).transpose() * x;
+  });
+}
 
 /// x = the tokens' rows of the embedding [vocab_size, hidden_size]. Throws std::invalid_argument
 /// for a token outside of the vocabulary; x is then as it was.
@@ -57,29 +86,45 @@ struct SwiGlu {
     RowMatrix<T> gate, up, inner;
   };
 
-  void forward(const RowMatrix<T>& x, RowMatrix<T>& y, Record& record) const {
-    record.gate.noalias() = x * gate.transpose();
-    record.up.noalias() = x * up.transpose();
-    record.inner = record.gate.array() / (1 + (-record.gate.array()).exp()) * record.up.array();
-    y.noalias() = record.inner * down.transpose();
+  template <Executor E = Serial>
+  void forward(const RowMatrix<T>& x, RowMatrix<T>& y, Record& record, E executor = {}) const {
+    for (RowMatrix<T>* inside : {&record.gate, &record.up, &record.inner}) {
+      inside->resize(x.rows(), gate.rows());
+    }
+    y.resize(x.rows(), x.cols());
+    for_each_stretch(executor, x.rows(), stretch_tokens, [&](Index begin, Index count) {
+      const auto rows = [&](auto& of) { return of.middleRows(begin, count); };
+      rows(record.gate).noalias() = rows(x) * gate.transpose();
+      rows(record.up).noalias() = rows(x) * up.transpose();
+      const auto g = rows(record.gate).array();
+      rows(record.inner) = g / (1 + (-g).exp()) * rows(record.up).array();
+      rows(y).noalias() = rows(record.inner) * down.transpose();
+    });
   }
 
-  void backward(const RowMatrix<T>& x, const RowMatrix<T>& dy, const Record& record,
-                RowMatrix<T>& dx, SwiGlu& gradients) const {
-    // y = inner downᵀ
-    gradients.down.noalias() += dy.transpose() * record.inner;
-    const RowMatrix<T> dinner = dy * down;
-    // inner = g s(g) u, with s the sigmoid: s' = s (1 - s)
-    const auto g = record.gate.array();
-    const RowMatrix<T> s = 1 / (1 + (-g).exp());
-    const RowMatrix<T> dup = dinner.array() * g * s.array();
-    const RowMatrix<T> dgate =
-        dinner.array() * record.up.array() * s.array() * (1 + g * (1 - s.array()));
-    // gate = x gateᵀ, up = x upᵀ
-    gradients.gate.noalias() += dgate.transpose() * x;
-    gradients.up.noalias() += dup.transpose() * x;
-    dx.noalias() = dgate * gate;
-    dx.noalias() += dup * up;
+  /// In the record, gate and up give way to their gradients.
+  template <Executor E = Serial>
+  void backward(const RowMatrix<T>& x, const RowMatrix<T>& dy, Record& record, RowMatrix<T>& dx,
+                SwiGlu& gradients, E executor = {}) const {
+    dx.resize(x.rows(), x.cols());
+    for_each_stretch(executor, x.rows(), stretch_tokens, [&](Index begin, Index count) {
+      const auto rows = [&](auto& of) { return of.middleRows(begin, count); };
+      // y = inner downᵀ
+      const RowMatrix<T> dinner = rows(dy) * down;
+      // inner = g s(g) u, with s the sigmoid: s' = s (1 - s)
+      auto g = rows(record.gate), u = rows(record.up);
+      const RowMatrix<T> s = 1 / (1 + (-g.array()).exp());
+      const RowMatrix<T> dgate =
+          dinner.array() * u.array() * s.array() * (1 + g.array() * (1 - s.array()));
+      u = dinner.array() * g.array() * s.array();
+      g = dgate;
+      // gate = x gateᵀ, up = x upᵀ
+      rows(dx).noalias() = g * gate;
+      rows(dx).noalias() += u * up;
+    });
+    add_weight_gradient(dy, record.inner, gradients.down, executor);
+    add_weight_gradient(record.gate, x, gradients.gate, executor);
+    add_weight_gradient(record.up, x, gradients.up, executor);
   }
 };
 
@@ -87,8 +132,8 @@ struct SwiGlu {
 /// the logits [tokens, vocab_size]. Targets of -1 count neither way. Sums are kept in double.
 /// Throws std::invalid_argument for other targets outside of the vocabulary; logits are then as
 /// they were.
-template <typename T>
-double cross_entropy(RowMatrix<T>& logits, std::span<const std::int32_t> targets) {
+template <typename T, Executor E = Serial>
+double cross_entropy(RowMatrix<T>& logits, std::span<const std::int32_t> targets, E executor = {}) {
   require(std::ssize(targets) == logits.rows(), "there are ", std::ssize(targets), " targets for ",
           static_cast<Index>(logits.rows()), " rows of logits");
   Index count = 0;
@@ -97,23 +142,30 @@ double cross_entropy(RowMatrix<T>& logits, std::span<const std::int32_t> targets
             " is outside of a vocabulary of ", static_cast<Index>(logits.cols()));
     count += target >= 0;
   }
-  double loss = 0;
-  for (Index i = 0; i < logits.rows(); ++i) {
-    auto row = logits.row(i);
-    const std::int32_t target = targets[static_cast<std::size_t>(i)];
-    if (target < 0) {
-      row.setZero();
-      continue;
+  // One sum per stretch, added up in order.
+  std::vector<double> losses(
+      static_cast<std::size_t>(count_stretches(logits.rows(), stretch_tokens)));
+  for_each_stretch(executor, logits.rows(), stretch_tokens, [&](Index begin, Index rows) {
+    double& loss = losses[static_cast<std::size_t>(begin / stretch_tokens)];
+    for (Index i = begin; i < begin + rows; ++i) {
+      auto row = logits.row(i);
+      const std::int32_t target = targets[static_cast<std::size_t>(i)];
+      if (target < 0) {
+        row.setZero();
+        continue;
+      }
+      const T max = row.maxCoeff();
+      const double target_logit = static_cast<double>(row(target)) - static_cast<double>(max);
+      row = (row.array() - max).exp();
+      const double sum = row.template cast<double>().sum();
+      loss += std::log(sum) - target_logit;
+      row *= static_cast<T>(1 / (sum * static_cast<double>(count)));
+      row(target) -= static_cast<T>(1 / static_cast<double>(count));
     }
-    const T max = row.maxCoeff();
-    const double target_logit = static_cast<double>(row(target)) - static_cast<double>(max);
-    row = (row.array() - max).exp();
-    const double sum = row.template cast<double>().sum();
-    loss += std::log(sum) - target_logit;
-    row *= static_cast<T>(1 / (sum * static_cast<double>(count)));
-    row(target) -= static_cast<T>(1 / static_cast<double>(count));
-  }
-  return count == 0 ? 0.0 : loss / static_cast<double>(count);
+  });
+  double sum = 0;
+  for (const double loss : losses) sum += loss;
+  return count == 0 ? 0.0 : sum / static_cast<double>(count);
 }
 
 }  // namespace gqa::examples

@@ -3,7 +3,8 @@
 //
 // TrainableLlama: the model of llama/model.hpp with gradients. Read loss_and_gradients() first;
 // each line of the way back undoes one of the way there. The classifier is the embedding. T is
-// float, or double to test against finite differences.
+// float, or double to test against finite differences. Losses and gradients are the same bits with
+// any executor.
 #pragma once
 
 #include <random>
@@ -89,23 +90,25 @@ class TrainableLlama {
     const double loss = forward(tokens, targets, batch, executor);
 
     // loss = cross_entropy(h embeddingᵀ), h = norm(x); logits_ holds its gradient
-    embedding_.gradient.noalias() += logits_.transpose() * h_;
-    dx_.noalias() = logits_ * embedding_.weight;
-    norm_backward(x_, final_norm_, dx_, dx_);
+    add_weight_gradient(logits_, h_, embedding_.gradient, executor);
+    dx_.setZero(h_.rows(), h_.cols());
+    dy_.resize(h_.rows(), h_.cols());
+    for_each_stretch(executor, h_.rows(), stretch_tokens, [&](Index begin, Index count) {
+      dy_.middleRows(begin, count).noalias() = logits_.middleRows(begin, count) * embedding_.weight;
+    });
+    norm_backward(x_, final_norm_, dy_, dx_, executor);
     for (std::size_t i = layers_.size(); i-- > 0;) {
       Layer& layer = layers_[i];
       Pass& pass = passes_[i];
       // x += feed_forward(norm(x))
       layer.feed_forward.backward(pass.feed_forward_h, dx_, pass.feed_forward, dy_,
-                                  layer.dfeed_forward);
-      norm_backward(pass.feed_forward_x, layer.feed_forward_norm, dy_, dy_);
-      dx_ += dy_;
+                                  layer.dfeed_forward, executor);
+      norm_backward(pass.feed_forward_x, layer.feed_forward_norm, dy_, dx_, executor);
       // x += attention(norm(x))
       auto dy = sequences(dy_, batch);
       layer.attention.backward(sequences(pass.attention_h, batch), sequences(dx_, batch), dy,
                                pass.attention, layer.dattention, &workspace_, Causal{}, executor);
-      norm_backward(pass.attention_x, layer.attention_norm, dy_, dy_);
-      dx_ += dy_;
+      norm_backward(pass.attention_x, layer.attention_norm, dy_, dx_, executor);
     }
     embed_backward(tokens, dx_, embedding_.gradient);
     return loss;
@@ -157,33 +160,61 @@ class TrainableLlama {
   double forward(Tokens tokens, Tokens targets, Index batch, E& executor) {
     require(batch > 0 && std::ssize(tokens) % batch == 0, "a batch of ", batch, " doesn't divide ",
             std::ssize(tokens), " tokens");
+    // The residual stream, x_, is kept as it is before each norm.
     embed(tokens, embedding_.weight, x_);
-    dy_.resize(x_.rows(), x_.cols());
+    y_.setZero(x_.rows(), x_.cols());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       Layer& layer = layers_[i];
       Pass& pass = passes_[i];
-      pass.attention_x = x_;
-      norm(x_, layer.attention_norm, pass.attention_h);
-      auto y = sequences(dy_, batch);
+      add_and_norm(&pass.attention_x, layer.attention_norm, pass.attention_h, executor);
+      auto y = sequences(y_, batch);
       layer.attention.forward(sequences(pass.attention_h, batch), y, pass.attention, &workspace_,
                               Causal{}, executor);
-      x_ += dy_;
-      pass.feed_forward_x = x_;
-      norm(x_, layer.feed_forward_norm, pass.feed_forward_h);
-      layer.feed_forward.forward(pass.feed_forward_h, dy_, pass.feed_forward);
-      x_ += dy_;
+      add_and_norm(&pass.feed_forward_x, layer.feed_forward_norm, pass.feed_forward_h, executor);
+      layer.feed_forward.forward(pass.feed_forward_h, y_, pass.feed_forward, executor);
     }
-    norm(x_, final_norm_, h_);
-    logits_.noalias() = h_ * embedding_.weight.transpose();
-    return cross_entropy(logits_, targets);
+    add_and_norm(nullptr, final_norm_, h_, executor);
+    logits_.resize(h_.rows(), config_.vocab_size);
+    for_each_stretch(executor, h_.rows(), stretch_tokens, [&](Index begin, Index count) {
+      logits_.middleRows(begin, count).noalias() =
+          h_.middleRows(begin, count) * embedding_.weight.transpose();
+    });
+    return cross_entropy(logits_, targets, executor);
   }
 
-  void norm(const Matrix& x, const Norm& norm, Matrix& y) const {
-    y.resize(x.rows(), x.cols());
-    rms_norm(x, norm.weight, y, double{config_.rms_norm_eps});
+  static TensorView<T> rows_view(Matrix& x, Index begin, Index count) {
+    return {x.data() + begin * x.cols(), {1, count, 1, x.cols()}};
   }
-  void norm_backward(const Matrix& x, Norm& norm, const Matrix& dy, Matrix& dx) const {
-    rms_norm_backward(x, norm.weight, dy, dx, norm.gradient, double{config_.rms_norm_eps});
+
+  /// x_ += y_, of which `kept` is a copy unless it is null; h = norm(x_).
+  template <typename E>
+  void add_and_norm(Matrix* kept, const Norm& norm, Matrix& h, E& executor) {
+    if (kept) kept->resize(x_.rows(), x_.cols());
+    h.resize(x_.rows(), x_.cols());
+    for_each_stretch(executor, x_.rows(), stretch_tokens, [&](Index begin, Index count) {
+      x_.middleRows(begin, count) += y_.middleRows(begin, count);
+      if (kept) kept->middleRows(begin, count) = x_.middleRows(begin, count);
+      rms_norm(rows_view(x_, begin, count), norm.weight, rows_view(h, begin, count),
+               double{config_.rms_norm_eps});
+    });
+  }
+
+  /// dx += the gradient in x of norm(x), given that in norm(x), which is overwritten.
+  template <typename E>
+  void norm_backward(Matrix& x, Norm& norm, Matrix& dy, Matrix& dx, E& executor) {
+    // A sum for each stretch, added up in order.
+    Matrix sums = Matrix::Zero(count_stretches(x.rows(), stretch_tokens), x.cols());
+    for_each_stretch(executor, x.rows(), stretch_tokens, [&](Index begin, Index count) {
+      const auto rows = rows_view(dy, begin, count);
+      const std::span<T> sum(sums.row(begin / stretch_tokens).data(), norm.weight.size());
+      rms_norm_backward(rows_view(x, begin, count), norm.weight, rows, rows, sum,
+                        double{config_.rms_norm_eps});
+      dx.middleRows(begin, count) += dy.middleRows(begin, count);
+    });
+    for (Index i = 0; i < sums.rows(); ++i) {
+      for (Index c = 0; c < sums.cols(); ++c)
+        norm.gradient[static_cast<std::size_t>(c)] += sums(i, c);
+    }
   }
 
   LlamaConfig config_;
@@ -192,7 +223,7 @@ class TrainableLlama {
   Norm final_norm_;
   // Of the pass in flight.
   std::vector<Pass> passes_;
-  Matrix x_, h_, logits_, dx_, dy_;
+  Matrix x_, y_, h_, logits_, dx_, dy_;
   Workspace workspace_;
 };
 

@@ -142,6 +142,38 @@ TEST(TrainableLlama, AgreesWithFiniteDifferences) {
             "a batch of 3 doesn't divide 10 tokens");
 }
 
+TEST(TrainableLlama, GradientsAreTheSameBitsForAnyNumberOfThreads) {
+  // More than one stretch of tokens, and of the feed-forward layers' rows.
+  const LlamaConfig config{.hidden_size = 24,
+                           .intermediate_size = 72,
+                           .num_layers = 2,
+                           .num_heads = 4,
+                           .num_kv_heads = 2,
+                           .vocab_size = 70,
+                           .max_len = 130};
+  test::Random random(6);
+  std::vector<std::int32_t> tokens(5 * 130), targets(tokens.size());
+  for (auto& token : tokens) token = static_cast<std::int32_t>(random.integer(0, 69));
+  for (auto& token : targets) token = static_cast<std::int32_t>(random.integer(-1, 69));
+  const auto gradients_with = [&](Index threads, double& loss) {
+    Eigen::ThreadPool pool(static_cast<int>(threads));
+    TrainableLlama<float> model(config, 3);
+    loss = model.loss_and_gradients(tokens, targets, 5, EigenPool(pool, threads));
+    std::vector<float> all;
+    model.for_each_parameter([&](const auto&, auto, std::span<float> gradients, bool) {
+      all.insert(all.end(), gradients.begin(), gradients.end());
+    });
+    return all;
+  };
+  double loss = 0, same_loss = 0;
+  const std::vector<float> expected = gradients_with(1, loss);
+  EXPECT_NEAR(loss, std::log(70.0), 0.1);
+  for (const Index threads : {2, 3}) {
+    EXPECT_EQ(gradients_with(threads, same_loss), expected) << threads;
+    EXPECT_EQ(same_loss, loss) << threads;
+  }
+}
+
 TEST(TrainableLlama, LearnsASequenceByHeart) {
   TrainableLlama<float> model({.hidden_size = 32,
                                .intermediate_size = 64,
