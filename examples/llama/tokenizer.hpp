@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "support/binary_file.hpp"
+#include "support/file_writer.hpp"
 
 namespace gqa::examples {
 
@@ -28,6 +29,7 @@ class Tokenizer {
   using Token = std::int32_t;
   static constexpr Token begin_of_sequence = 1;
   static constexpr Token end_of_sequence = 2;
+  static constexpr Token first_byte = 3;  ///< the token of byte 0
 
   /// Throws std::runtime_error, naming the file and the byte, unless the file holds exactly
   /// `vocab_size` well-formed tokens.
@@ -35,7 +37,7 @@ class Tokenizer {
     BinaryFile file(path);
     const AlignedBytes bytes = file.read_rest();
     ByteCursor cursor(bytes.span(), file.name());
-    if (vocab_size < first_byte_token + 256) {
+    if (vocab_size < first_byte + 256) {
       cursor.fail("a vocabulary of " + std::to_string(vocab_size) +
                   " has no room for 3 special tokens and 256 bytes");
     }
@@ -80,7 +82,7 @@ class Tokenizer {
         tokens.push_back(token);
       } else {  // not in the vocabulary: byte by byte
         for (const char c : text.substr(i, length)) {
-          tokens.push_back(first_byte_token + static_cast<unsigned char>(c));
+          tokens.push_back(first_byte + static_cast<unsigned char>(c));
         }
       }
       i += length;
@@ -114,7 +116,6 @@ class Tokenizer {
   }
 
  private:
-  static constexpr Token first_byte_token = 3;
   struct Piece {
     std::string text;
     float score;
@@ -169,5 +170,35 @@ class Tokenizer {
   std::unordered_map<std::string, Token> token_of_;
   Token space_ = -1;
 };
+
+/// Tokens that are bytes and no more, for models that learn a text byte by byte: 3 special ones,
+/// then 256.
+inline constexpr std::int64_t byte_vocab_size = Tokenizer::first_byte + 256;
+
+/// Writes their tokenizer. Printable bytes are spelled as themselves, which readers look for first.
+/// Throws std::runtime_error.
+inline void write_byte_tokenizer(const std::filesystem::path& path) {
+  FileWriter file;
+  file.put(std::int32_t(6));  // max_token_length
+  const auto put = [&](std::string_view text) {
+    file.put(0.0F);  // score
+    file.put(static_cast<std::int32_t>(text.size()));
+    file.put(text);
+  };
+  put("<unk>");
+  put("<s>");
+  put("</s>");
+  for (int byte = 0; byte < 256; ++byte) {
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    const auto high = static_cast<std::size_t>(byte / 16),
+               low = static_cast<std::size_t>(byte % 16);
+    if (byte >= 0x20 && byte < 0x7F) {
+      put(std::string(1, static_cast<char>(byte)));
+    } else {
+      put(std::string("<0x") + digits[high] + digits[low] + ">");
+    }
+  }
+  file.write(path);
+}
 
 }  // namespace gqa::examples

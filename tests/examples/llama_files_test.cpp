@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <limits>
@@ -76,6 +77,55 @@ TEST(Checkpoint, WeightsAreWhereTheFormatPutsThem) {
   expect_block(second.w2, 48, 552 + 48);
   expect_block(second.w3, 48, 648 + 48);
   expect_block(checkpoint.final_norm(), 8, 744);
+}
+
+TEST(Checkpoint, IsWrittenAsItIsRead) {
+  for (const bool own_classifier : {false, true}) {
+    Header header = tiny_header;
+    if (own_classifier) header[5] = -header[5];
+    const TemporaryFolder folder;
+    const std::string bytes = checkpoint_bytes(header, tiny_weights(own_classifier));
+    const Checkpoint checkpoint(folder.file("a", bytes));
+    write_checkpoint(folder.path() / "b", checkpoint.weights());
+    std::string expected = bytes;
+    // Only the rotary tables, 3 positions of 1 pair each, are made anew: angles of 0, 1 and 2.
+    const std::size_t tables = 28 + 4 * (tiny_weights(false) - 6);
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto angle = static_cast<double>(i);
+      expected.replace(tables + 4 * i, 4, bytes_of_number(static_cast<float>(std::cos(angle))));
+      expected.replace(tables + 12 + 4 * i, 4,
+                       bytes_of_number(static_cast<float>(std::sin(angle))));
+    }
+    EXPECT_EQ(test::read_bytes(folder.path() / "b"), expected) << own_classifier;
+
+    CheckpointWeights weights = checkpoint.weights();
+    weights.layers[1].wk = weights.layers[1].wk.first(31);
+    expect_error<std::invalid_argument>([&] { write_checkpoint(folder.path() / "b", weights); },
+                                        {"weight [4, 8] was given 31 numbers"});
+    EXPECT_EQ(test::read_bytes(folder.path() / "b"), expected) << "stays as it was";
+    expect_error<std::runtime_error>(
+        [&] { write_checkpoint(folder.path() / "no" / "b", checkpoint.weights()); },
+        {"no/b: cannot write"});
+    expect_error<std::runtime_error>([&] { write_checkpoint(folder.path(), checkpoint.weights()); },
+                                     {"not a regular file"});
+  }
+}
+
+TEST(Tokenizer, OfBytesMakesEachByteAToken) {
+  const TemporaryFolder folder;
+  write_byte_tokenizer(folder.path() / "bytes.bin");
+  const Tokenizer tokenizer(folder.path() / "bytes.bin", byte_vocab_size);
+  std::string text;
+  for (int byte = 0; byte < 256; ++byte) text += static_cast<char>(byte);
+  text += "To be, caf\xC3\xA9 <0x41>";
+  const auto tokens = tokenizer.encode(text);
+  ASSERT_EQ(tokens.size(), text.size() + 2);
+  EXPECT_EQ(tokens[0], Tokenizer::begin_of_sequence);
+  EXPECT_EQ(tokens[1], Tokenizer::first_byte + ' ');  // the space before every text
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    ASSERT_EQ(tokens[i + 2], Tokenizer::first_byte + static_cast<unsigned char>(text[i])) << i;
+  }
+  EXPECT_EQ(tokenizer.decode(tokens), text);
 }
 
 TEST(Checkpoint, ANegativeVocabularyMeansAClassifierOfItsOwn) {
