@@ -171,6 +171,23 @@ class Tokenizer {
   Token space_ = -1;
 };
 
+/// How many tokens a tokenizer has, where no model says it: all that its file holds. Throws
+/// std::runtime_error.
+inline std::int64_t count_tokens(const std::filesystem::path& path) {
+  BinaryFile file(path);
+  const AlignedBytes bytes = file.read_rest();
+  ByteCursor cursor(bytes.span(), file.name());
+  cursor.take<std::int32_t>("max_token_length");
+  std::int64_t count = 0;
+  for (; cursor.remaining() > 0; ++count) {
+    cursor.take<float>("a token");
+    const auto length = cursor.take<std::int32_t>("a token");
+    if (length < 0) cursor.fail("a token's length is " + std::to_string(length), 4);
+    cursor.take_bytes(static_cast<std::uint64_t>(length), "a token");
+  }
+  return count;
+}
+
 /// Tokens that are bytes and no more, for models that learn a text byte by byte: 3 special ones,
 /// then 256.
 inline constexpr std::int64_t byte_vocab_size = Tokenizer::first_byte + 256;

@@ -7,8 +7,12 @@
 // any executor.
 #pragma once
 
+#include <algorithm>
+#include <concepts>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "llama/checkpoint.hpp"
 #include "llama/training_layers.hpp"
@@ -71,6 +75,39 @@ class TrainableLlama {
     fn("final_norm", std::span<T>(final_norm_.weight), std::span<T>(final_norm_.gradient), false);
   }
 
+  /// The weights, as a checkpoint has them: spans into the model.
+  CheckpointWeights weights() requires std::same_as<T, float> {
+    CheckpointWeights result;
+    result.config = config_;
+    result.layers.resize(layers_.size());
+    std::vector<std::span<const float>*> places;
+    for_each_weight(result, [&](std::span<const float>& place) { places.push_back(&place); });
+    auto place = places.begin();
+    for_each_parameter([&](const auto&, std::span<float> w, auto, bool) { **place++ = w; });
+    result.classifier = result.token_embedding;
+    return result;
+  }
+  /// Takes over the weights of a checkpoint. Throws std::invalid_argument for other shapes, or if
+  /// the classifier isn't the embedding; the model is then as it was.
+  void set_weights(CheckpointWeights from) requires std::same_as<T, float> {
+    require(from.shares_classifier(), "the classifier has weights of its own");
+    require(from.layers.size() == layers_.size(), "weights of ", from.layers.size(),
+            " layers for a model of ", layers_.size());
+    CheckpointWeights to = weights();
+    std::vector<std::span<const float>> sources;
+    for_each_weight(from, [&](std::span<const float>& source) { sources.push_back(source); });
+    auto source = sources.begin();
+    for_each_weight(to, [&](std::span<const float>& place) {
+      require(place.size() == source->size(), "a weight of ", place.size(), " numbers was given ",
+              source->size());
+      ++source;
+    });
+    source = sources.begin();
+    for_each_parameter([&](const auto&, std::span<float> w, auto, bool) {
+      std::copy_n((source++)->begin(), w.size(), w.begin());
+    });
+  }
+
   void zero_gradients() {
     for_each_parameter([](const auto&, auto, std::span<T> gradients, bool) {
       std::fill(gradients.begin(), gradients.end(), T(0));
@@ -115,6 +152,19 @@ class TrainableLlama {
   }
 
  private:
+  /// In the order of for_each_parameter().
+  template <typename F>
+  static void for_each_weight(CheckpointWeights& weights, F fn) {
+    fn(weights.token_embedding);
+    for (CheckpointWeights::Layer& layer : weights.layers) {
+      for (auto* w : {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w1, &layer.w3, &layer.w2,
+                      &layer.attention_norm, &layer.feed_forward_norm}) {
+        fn(*w);
+      }
+    }
+    fn(weights.final_norm);
+  }
+
   struct MatrixParameter {
     Matrix weight, gradient;
     MatrixParameter(Index rows, Index cols)

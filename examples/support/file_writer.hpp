@@ -5,8 +5,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <span>
@@ -15,7 +13,6 @@
 #include <string_view>
 #include <system_error>
 #include <type_traits>
-#include <vector>
 
 namespace gqa::examples {
 
@@ -28,12 +25,11 @@ class FileWriter {
 
   template <typename T>
   void put(std::span<const T> values) {
-    const auto bytes = std::as_bytes(values);
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    bytes_.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
   }
-  void put(std::string_view text) { put(std::span<const char>(text.data(), text.size())); }
+  void put(std::string_view text) { bytes_ += text; }
 
-  std::span<const std::byte> bytes() const { return bytes_; }
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(bytes_)); }
 
   /// Under a temporary name first, which then becomes `path`. Throws std::runtime_error if that
   /// cannot be done: an existing file is then as it was.
@@ -45,8 +41,7 @@ class FileWriter {
     std::filesystem::path partial = path;
     partial += ".partial";
     std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-    out.write(reinterpret_cast<const char*>(bytes_.data()),
-              static_cast<std::streamsize>(bytes_.size()));
+    out.write(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
     out.close();
     std::error_code error;
     if (out) std::filesystem::rename(partial, path, error);
@@ -59,7 +54,7 @@ class FileWriter {
   }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::string bytes_;
 };
 
 }  // namespace gqa::examples
