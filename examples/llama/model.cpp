@@ -42,10 +42,10 @@ void Llama::Layer::feed_forward(Matrix& x) const {
 // --- weights
 // --------------------------------------------------------------------------------------
 
-Llama::Llama(const Checkpoint& file) : config_(file.config()) {
+Llama::Llama(const CheckpointWeights& file) : config_(file.config) {
   const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
-  embedding_ = matrix(file.token_embedding(), config_.vocab_size, hidden);
-  for (const Checkpoint::Layer& weights : file.layers()) {
+  embedding_ = matrix(file.token_embedding, config_.vocab_size, hidden);
+  for (const CheckpointWeights::Layer& weights : file.layers) {
     Layer& layer = add_layer(RopeStyle::interleaved);
     layer.attention_norm = vector(weights.attention_norm);
     layer.attention.set_weight("wq", weights.wq);
@@ -57,9 +57,9 @@ Llama::Llama(const Checkpoint& file) : config_(file.config()) {
     layer.down = matrix(weights.w2, hidden, inner);
     layer.up = matrix(weights.w3, inner, hidden);
   }
-  final_norm_ = vector(file.final_norm());
+  final_norm_ = vector(file.final_norm);
   if (!file.shares_classifier()) {
-    classifier_ = matrix(file.classifier(), config_.vocab_size, hidden);
+    classifier_ = matrix(file.classifier, config_.vocab_size, hidden);
   }
 }
 

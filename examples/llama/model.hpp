@@ -81,7 +81,8 @@ class Llama {
     void feed_forward(Matrix& x) const;
   };
 
-  explicit Llama(const Checkpoint& file);
+  explicit Llama(const Checkpoint& file) : Llama(file.weights()) {}
+  explicit Llama(const CheckpointWeights& file);
 
   /// A LlamaForCausalLM of Hugging Face, whose config.json says `config`
   /// (read_hugging_face_config()). Throws std::runtime_error for a tensor that is missing or of

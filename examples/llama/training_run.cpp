@@ -48,7 +48,7 @@ TrainingPreset training_preset(const std::string& name) {
     model.intermediate_size = 344;
     model.num_heads = 8;
     model.num_kv_heads = 8;
-    preset.training.minutes = 29;
+    preset.training.steps = 12000;
   } else {
     throw std::invalid_argument("unknown preset \"" + name + "\"");
   }
