@@ -5,6 +5,10 @@
 //
 //   generate stories260K.bin tok512.bin --prompt "Once upon a time" --steps 256
 //
+// or, with no files, with the model in examples/models, which has learnt Shakespeare byte by byte:
+//
+//   generate --prompt "ROMEO:" --temperature 0.8
+//
 // The text goes to stdout as it comes, figures and errors to stderr.
 
 #include <CLI/CLI.hpp>
@@ -27,8 +31,8 @@ namespace gqa::examples {
 namespace {
 
 struct Options {
-  std::string checkpoint;
-  std::string tokenizer;
+  std::string checkpoint = GQA_EXAMPLE_MODELS_DIR "/small.bin";
+  std::string tokenizer = GQA_EXAMPLE_MODELS_DIR "/small.tokenizer.bin";
   std::string prompt;
   Index steps = 256;
   SamplerOptions sampler;
@@ -122,9 +126,11 @@ void generate(const Options& options, const EigenPool& executor) {
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("Continues a text with a llama2.c checkpoint.");
-  app.add_option("CHECKPOINT", options.checkpoint, "llama2.c checkpoint, e.g. stories260K.bin")
-      ->required();
-  app.add_option("TOKENIZER", options.tokenizer, "its tokenizer, e.g. tok512.bin")->required();
+  CLI::Option* checkpoint = app.add_option("CHECKPOINT", options.checkpoint,
+                                           "llama2.c checkpoint, e.g. stories260K.bin; without "
+                                           "one, the model in examples/models");
+  checkpoint->needs(
+      app.add_option("TOKENIZER", options.tokenizer, "its tokenizer, e.g. tok512.bin"));
   app.add_option("--prompt", options.prompt, "the beginning of the text");
   app.add_option("--steps", options.steps,
                  "tokens in all, the prompt's included; 0: the model's most")
