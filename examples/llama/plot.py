@@ -96,6 +96,8 @@ def draw(results, point, path):
                     axes.plot(xs(key), results.curve(key), styles[method], color=colours[heads],
                               label=f"{method}, {heads} KV heads")
         axes.set(xlabel=what, ylabel="held-out loss, nats per token", yscale="log")
+        axes.yaxis.set_major_formatter("{x:.2f}")
+        axes.yaxis.set_minor_formatter("{x:.2f}")
         axes.grid(alpha=0.3)
     by_alpha.legend(fontsize=7)
 

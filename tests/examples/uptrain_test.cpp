@@ -97,7 +97,7 @@ TEST_F(Uptrain, GoesOnWhereAnEarlierStartStopped) {
   EXPECT_EQ(again.err.find("base"), std::string::npos) << again.err;
   const json whole = results("whole"), parts = results("parts");
   for (std::size_t i = 0; i < 5; ++i) {
-    for (std::size_t point : {0, 1}) {
+    for (const std::size_t point : {0U, 1U}) {
       EXPECT_EQ(parts["runs"][i]["points"][point]["loss"],
                 whole["runs"][i]["points"][point]["loss"])
           << i;
