@@ -13,7 +13,8 @@ if(GQA_BUILD_TESTS AND NOT CMAKE_BUILD_TYPE STREQUAL "Release")
   # the packaging tests compile without one, and so does a Release build.
   target_compile_options(gqa_precompiled PUBLIC "$<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>")
   set_source_files_properties("${folder}/tiles.cpp" TARGET_DIRECTORY gqa_precompiled
-    PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Dev>:-O3>;$<$<CONFIG:AsanUbsan>:-O1>")
+    PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Dev>:-O3>;$<$<CONFIG:AsanUbsan>:-O1>"
+               SKIP_PRECOMPILE_HEADERS ON)  # it is for another -O
 endif()
 
 # gqa_precompile(TARGET): let it take part.
