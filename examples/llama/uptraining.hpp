@@ -28,7 +28,7 @@ struct UptrainingOptions {
   std::vector<double> alphas = {0, 0.01, 0.05, 0.1};  ///< shares of them to evaluate at, rising
   std::int64_t batch = 4;
   std::int64_t context = 256;
-  double learning_rate = 6e-4;    ///< constant, but for a short rise of a new optimizer
+  double learning_rate = 3e-4;    ///< constant, but for a short rise of a new optimizer
   std::int64_t calibration = 16;  ///< sequences of training text for aligned and fit
   int threads = 1;
 };
