@@ -25,17 +25,23 @@ class QueryRows {
  public:
   using T = AccumulatorOf<Storage>;
   using Query = QueryFactor<Storage>;
+  static constexpr Index p = packing<Storage>;
+  /// Can tiles be transposed word by word, 32 bits being a row's p numbers of one step?
+  static constexpr bool has_words = p * sizeof(Query) == sizeof(float);
 
   /// Memory for `rows` rows.
   struct Scratch {
     QueryRow* row;  // [rows]
-    Query* q;       // [tile][padded head_dim / p][rows of the tile][p]
+    Query* q;       // [tile][padded head_dim / p][rows of the tile][p], and what a pack goes beyond
+    Query* given;   // [rows of a tile][row_stride()]: a tile's queries before they are transposed
     T* scale;       // [rows], of quantised queries
     T* offset;      // [rows], of quantised queries: minus what the keys' bias adds to a score
 
     Scratch(Carver& carver, Index rows, const StripLayout<Storage>& layout)
         : row(carver.take<QueryRow>(rows)),
-          q(carver.take<Query>(rows * layout.padded_head_dim())),
+          q(carver.take<Query>(rows * layout.padded_head_dim() + pack_words * p)),
+          given(carver.take<Query>(
+              has_words ? std::min(rows, Index{max_tile_rows}) * row_stride(layout) : 0)),
           scale(carver.take<T>(is_quantized<Storage> ? rows : 0)),
           offset(carver.take<T>(is_quantized<Storage> ? rows : 0)) {}
   };
@@ -62,14 +68,17 @@ class QueryRows {
     const auto given = [&](Index r) {
       return call.q_row(batch, scratch.row[r].q_index, scratch.row[r].head);
     };
-    constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
+    constexpr Index ahead = 12;  // rows are far apart, as in put_tokens(), and need be there sooner
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
-      std::fill_n(scratch.q + tiles_.begin(tile) * padded_head_dim_,
-                  tiles_.height(tile) * padded_head_dim_, Query(0));
+      if constexpr (!has_words) {
+        std::fill_n(scratch.q + tiles_.begin(tile) * padded_head_dim_,
+                    tiles_.height(tile) * padded_head_dim_, Query(0));
+      }
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
         if (r + ahead < rows) prefetch_row(given(r + ahead), layout.head_dim());
-        pack(given(r), layout.head_dim(), tile, r);
+        take(given(r), layout, tile, r);
       }
+      if constexpr (has_words) transpose_tile(layout, tile);
     }
   }
 
@@ -119,12 +128,27 @@ class QueryRows {
   T offset(Index r) const { return scratch_.offset[r]; }
 
  private:
+  static constexpr Index pack_words = simd::Pack<float>::size;
+
+  /// From one of the given rows to the next, in numbers: whole packs of words.
+  static Index row_stride(const StripLayout<Storage>& layout) {
+    return round_up(layout.padded_head_dim(), pack_words * p);
+  }
+
+  /// Takes row r, number by number, to where it is transposed from; or else to its place.
   template <typename Given>
-  void pack(const Given* q, Index head_dim, Index tile, Index r) const {
-    constexpr Index p = packing<Storage>;
-    const Index height = tiles_.height(tile), i = r - tiles_.begin(tile);
-    Query* to = scratch_.q + tiles_.begin(tile) * padded_head_dim_ + i * p;
-    const auto put = [&](Index c, Query x) { to[c / p * height * p + c % p] = x; };
+  void take(const Given* q, const StripLayout<Storage>& layout, Index tile, Index r) const {
+    const Index head_dim = layout.head_dim(), i = r - tiles_.begin(tile);
+    const Index step = has_words ? p : tiles_.height(tile) * p;
+    Query* to = has_words ? scratch_.given + i * row_stride(layout)
+                          : scratch_.q + tiles_.begin(tile) * padded_head_dim_ + i * p;
+    const auto put = [&](Index c, Query x) {
+      if constexpr (has_words) {
+        to[c] = x;
+      } else {
+        to[c / p * step + c % p] = x;
+      }
+    };
     if constexpr (is_quantized<Storage>) {
       Index sum = 0;
       scratch_.scale[r] = int8_scale(q, head_dim);
@@ -135,6 +159,33 @@ class QueryRows {
       scratch_.offset[r] = static_cast<T>(-sum * simd::Dot<Storage, Product::scores>::key_bias);
     } else {
       for (Index c = 0; c < head_dim; ++c) put(c, convert<Query>(q[c]));
+    }
+    if constexpr (has_words) std::fill(to + head_dim, to + padded_head_dim_, Query(0));
+  }
+
+  /// Transposes the given rows of a tile, as many as a pack has lanes at a time. What a pack stores
+  /// beyond the tile's rows is overwritten by what comes later: the next words, the first rows, the
+  /// next tile.
+  void transpose_tile(const StripLayout<Storage>& layout, Index tile) const {
+    using Words = simd::Pack<float>;
+    const Index height = tiles_.height(tile), words = padded_head_dim_ / p;
+    float* to = reinterpret_cast<float*>(scratch_.q + tiles_.begin(tile) * padded_head_dim_);
+    for (Index first = (height - 1) / pack_words * pack_words; first >= 0; first -= pack_words) {
+      for (Index begin = 0; begin < words; begin += pack_words) {
+        Words rows[pack_words];
+        GQA_UNROLL
+        for (int i = 0; i < static_cast<int>(pack_words); ++i) {
+          const Query* from = scratch_.given + (first + i) * row_stride(layout) + begin * p;
+          rows[i] = first + i < height ? Words::load(reinterpret_cast<const float*>(from))
+                                       : Words::zero();
+        }
+        transpose(rows);
+        const Index count = std::min(pack_words, words - begin);
+        GQA_UNROLL
+        for (int i = 0; i < static_cast<int>(pack_words); ++i) {
+          if (i < count) rows[i].store(to + (begin + i) * height + first);
+        }
+      }
     }
   }
 
