@@ -111,19 +111,21 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
     const Index row_begin = task.row_block * max_block_rows;
     const Index row_count = std::min(max_block_rows, call.rows(b) - row_begin);
     RowBlockOf<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);
-    std::fill_n(worker.total_states, row_count, SoftmaxState<typename Call::T>{});
-    std::fill_n(worker.total_out, row_count * out_row, typename Call::T(0));
     const Index length = call.source.length(b);
     const auto skips = [&](Index begin, Index end) { return rows.skips(begin, end); };
+    bool merges = false;  // the first split's states are the total's
     for_each_split(call.source, b, skips, [&](Index split) {
       const Index begin = split * split_keys;
-      rows.reset(worker.states, worker.out);
+      rows.reset(merges ? worker.states : worker.total_states,
+                 merges ? worker.out : worker.total_out);
       walk(call.source, layout, rows, begin, std::min(length, begin + split_keys), worker.packed);
-      for (Index r = 0; r < row_count; ++r) {
+      for (Index r = 0; merges && r < row_count; ++r) {
         merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
               worker.out + r * out_row, out_row);
       }
+      merges = true;
     });
+    if (!merges) rows.reset(worker.total_states, worker.total_out);
     write_rows(call, rows, worker.total_states, worker.total_out, out_row);
   });
 }

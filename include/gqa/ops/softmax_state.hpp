@@ -12,6 +12,7 @@
 // stays NaN.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -45,13 +46,18 @@ constexpr T safe_max(T max) {
 inline namespace GQA_ISA {
 
 /// into = merge(into, from), out and from_out being `dim` numbers each, padded to whole packs.
-/// Merging the empty state changes no bit. Written with explicit fma: a compiler that may contract
+/// Merging the empty state, either way, changes no bit. Written with explicit fma: a compiler that may contract
 /// a·x + b·y would choose which product to round, here one way and there the other.
 template <typename T>
 void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& from,
            const T* GQA_RESTRICT from_out, Index dim) {
   using Pack = simd::Pack<T>;
   if (from.empty()) return;
+  if (into.empty()) {
+    into = from;
+    std::copy_n(from_out, dim, out);
+    return;
+  }
   const T max = from.max > into.max ? from.max : into.max;
   const T a = simd::exp2(into.max - safe_max(max));
   const T b = simd::exp2(from.max - safe_max(max));
