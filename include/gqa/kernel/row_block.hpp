@@ -64,8 +64,10 @@ class RowBlock {
         kv_head_(kv_head),
         queries_(call, layout, scratch.queries, batch, kv_head, row_begin, rows),
         tiles_(queries_.tiles()),
-        scale_(static_cast<T>(call.rules.scale(call.shape.head_dim) * (has_scores ? 1.0 : log2e))) {
-  }
+        scale_(static_cast<T>(call.rules.scale(call.shape.head_dim) * (has_scores ? 1.0 : log2e))),
+        scales_differences_(!has_scores && !quantized && scale_ > T(0)),
+        difference_scale_(scales_differences_ ? scale_ : T(1)),
+        slack_(quantized ? T(0) : T(8) / difference_scale_) {}
 
   Index rows() const { return queries_.size(); }
   Index batch() const { return queries_.batch(); }
@@ -105,10 +107,7 @@ class RowBlock {
 
     // P = 2^(S - max), O and the sums rescaled where the maximum grew.
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
-      if (seen[tile].nothing()) continue;
-      for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
-        softmax(r, block, first, keys, seen[tile]);
-      }
+      if (!seen[tile].nothing()) softmax(tile, block, first, keys, seen[tile]);
     }
 
     // O += P V. Strips outside again, now of channels.
@@ -127,14 +126,18 @@ class RowBlock {
     if (poisoned) add_values_row_by_row(block, first, keys, seen);
   }
 
-  /// Completes the states: adds up the lanes of the sums.
+  /// Completes the states: adds up the lanes of the sums, scales the maxima.
   void finish() {
-    for (Index r = 0; r < rows(); ++r) states_[r].sum = reduce_add(Pack::load(sums(r)));
+    for (Index r = 0; r < rows(); ++r) {
+      states_[r].max *= difference_scale_;
+      states_[r].sum = reduce_add(Pack::load(sums(r)));
+    }
   }
 
  private:
   static constexpr bool has_scores = Rules::has_scores;
   static constexpr int packs = static_cast<int>(block_keys / Pack::size);
+  static constexpr int strip_packs = packs / 2;
 
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
   Weight* weights(Index r) const { return scratch_.weights + r * block_keys; }
@@ -142,52 +145,93 @@ class RowBlock {
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
 
-  /// Scores i, i + 1, … of row r, a pack of them, scaled, times log2(e).
-  Pack scaled(Index r, Index i, const Storage* block) const {
-    const Pack s = Pack::load(scores(r) + i);
+  /// Turns a tile's rows of S into P.
+  void softmax(Index tile, const Storage* block, Index first, Index keys, const Seen& seen) {
+    const Index begin = tiles_.begin(tile), end = tiles_.begin(tile + 1);
+    const bool hides_some = !seen.is_full() || keys < block_keys;
     if constexpr (quantized) {
-      const Pack key_scales = Pack::load(layout_.key_scales(block) + i);
+      for (Index r = begin; r < end; ++r) integer_softmax(r, block, first, keys, seen, hides_some);
+      return;
+    }
+    for (Index r = begin; r < end; ++r) {
+      if (!scales_differences_) {
+        for (Index i = 0; i < packs; ++i) scaled(r, i, block).store(score_pack(r, i));
+      }
+      if (has_scores || hides_some) apply_rules(r, first, keys, seen);
+    }
+
+    // The maxima of all rows come first: a row's weights wait for its maximum, and there is
+    // something else to do meanwhile. Strips that the tile doesn't see are left alone.
+    const Index pack_begin = seen.strip[0] == Coverage::skip ? strip_packs : 0;
+    const Index pack_end = seen.strip[1] == Coverage::skip ? strip_packs : packs;
+    for (Index r = begin; r < end; ++r) {
+      Pack highest = Pack::load(score_pack(r, pack_begin));
+      for (Index i = pack_begin; i < pack_end; i += strip_packs) {
+        GQA_UNROLL
+        for (int j = 0; j < strip_packs; ++j) {
+          highest = max(highest, Pack::load(score_pack(r, i + j)));
+        }
+      }
+      raise(r, highest);
+    }
+    const Pack factor = Pack::broadcast(difference_scale_);
+    for (Index r = begin; r < end; ++r) {
+      const Pack reference = Pack::broadcast(safe_max(states_[r].max));
+      Pack sum = Pack::load(sums(r));
+      for (Index i = pack_begin; i < pack_end; i += strip_packs) {
+        GQA_UNROLL
+        for (int j = 0; j < strip_packs; ++j) {
+          const Pack difference = Pack::load(score_pack(r, i + j)) - reference;
+          sum = sum + simd::Dot<Storage, Product::outputs>::round(
+                          exp2(difference * factor), weights(r) + (i + j) * Pack::size);
+        }
+      }
+      sum.store(sums(r));
+    }
+  }
+
+  /// The same for one row of integers, whose weights are of all 64 keys: those not seen only add
+  /// zeros.
+  void integer_softmax(Index r, const Storage* block, Index first, Index keys, const Seen& seen,
+                       bool hides_some) {
+    Pack x[packs];
+    GQA_UNROLL
+    for (int i = 0; i < packs; ++i) x[i] = scaled(r, i, block);
+    if (has_scores || hides_some) {
+      GQA_UNROLL
+      for (int i = 0; i < packs; ++i) x[i].store(score_pack(r, i));
+      apply_rules(r, first, keys, seen);
+      GQA_UNROLL
+      for (int i = 0; i < packs; ++i) x[i] = Pack::load(score_pack(r, i));
+    }
+    Pack highest = x[0];
+    GQA_UNROLL
+    for (int i = 1; i < packs; ++i) highest = max(highest, x[i]);
+    raise(r, highest);
+    const Pack reference = Pack::broadcast(safe_max(states_[r].max));
+    Pack sum = Pack::load(sums(r));
+    GQA_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      x[i] = exp2(x[i] - reference);
+      sum = sum + x[i];
+    }
+    sum.store(sums(r));
+    quantize_weights(r, x, block, has_scores || hides_some);
+  }
+
+  /// Pack i of the scores of row r.
+  T* score_pack(Index r, Index i) const { return scores(r) + i * Pack::size; }
+
+  /// Pack i of the scores of row r, scaled, and times log2(e) where no score rule follows.
+  Pack scaled(Index r, Index i, const Storage* block) const {
+    const Pack s = Pack::load(score_pack(r, i));
+    if constexpr (quantized) {
+      const Pack key_scales = Pack::load(layout_.key_scales(block) + i * Pack::size);
       return (s + Pack::broadcast(queries_.offset(r))) *
              (Pack::broadcast(scale_ * queries_.scale(r)) * key_scales);
     } else {
       return s * Pack::broadcast(scale_);
     }
-  }
-
-  /// Turns row r of S into P. All 64 keys, as those not seen only add zeros.
-  void softmax(Index r, const Storage* block, Index first, Index keys, const Seen& seen) {
-    T* s = scores(r);
-    Pack x[packs];
-    GQA_UNROLL
-    for (int i = 0; i < packs; ++i) x[i] = scaled(r, i * Pack::size, block);
-    const bool sees_all = seen.is_full() && keys == block_keys;
-    if (has_scores || !sees_all) {
-      GQA_UNROLL
-      for (int i = 0; i < packs; ++i) x[i].store(s + i * Pack::size);
-      apply_rules(r, first, keys, seen);
-      GQA_UNROLL
-      for (int i = 0; i < packs; ++i) x[i] = Pack::load(s + i * Pack::size);
-    }
-
-    // Most blocks don't raise the maximum, and then need no horizontal one.
-    Pack highest = x[0];
-    GQA_UNROLL
-    for (int i = 1; i < packs; ++i) highest = max(highest, x[i]);
-    SoftmaxState<T>& state = states_[r];
-    if (any_greater(highest, Pack::broadcast(state.max))) raise(r, reduce_max(highest));
-
-    const Pack reference = Pack::broadcast(safe_max(state.max));
-    Pack sum = Pack::load(sums(r));
-    GQA_UNROLL
-    for (int i = 0; i < packs; ++i) {
-      x[i] = exp2(x[i] - reference);
-      if constexpr (!quantized) {
-        x[i] = simd::Dot<Storage, Product::outputs>::round(x[i], weights(r) + i * Pack::size);
-      }
-      sum = sum + x[i];
-    }
-    sum.store(sums(r));
-    if constexpr (quantized) quantize_weights(r, x, block, has_scores || !sees_all);
   }
 
   /// The weights of row r, times the scales of their values, as integers of 0 to 255 and one scale:
@@ -250,13 +294,16 @@ class RowBlock {
     }
   }
 
-  /// Raises the maximum of row r: what has been summed so far is scaled down.
-  void raise(Index r, T maximum) {
+  /// Raises the maximum of row r to the largest of some scores, if that is larger; what has been
+  /// summed so far is then scaled down. Most blocks raise nothing and need no horizontal maximum.
+  void raise(Index r, Pack highest) {
     SoftmaxState<T>& state = states_[r];
     const T before = state.max;
-    state.max = maximum;
+    if (!any_greater(highest, Pack::broadcast(before + slack_))) return;
+    state.max = reduce_max(highest);
     if (before == SoftmaxState<T>::empty_max) return;  // all is zero yet
-    const Pack factor = Pack::broadcast(simd::exp2(before - safe_max(maximum)));
+    const T difference = (before - safe_max(state.max)) * difference_scale_;
+    const Pack factor = Pack::broadcast(simd::exp2(difference));
     T* out = out_row(r);
     for (Index c = 0; c < layout_.padded_value_dim(); c += Pack::size) {
       (factor * Pack::load(out + c)).store(out + c);
@@ -305,6 +352,14 @@ class RowBlock {
   QueryRows<Storage> queries_;
   RowTiles tiles_;
   T scale_;
+  /// Where nothing comes between scaling a score and subtracting the maximum, and scaling keeps
+  /// their order, the differences are scaled instead; maxima aren't scaled until finish().
+  bool scales_differences_;
+  T difference_scale_;
+  /// A maximum stays until a score exceeds it by more than this: P is then up to 2^8 rather than 1,
+  /// which is as exact, and sums are hardly ever rescaled. Integer weights are 0 to 255 of the real
+  /// maximum.
+  T slack_;
   SoftmaxState<T>* states_ = nullptr;
   T* out_ = nullptr;
 };
