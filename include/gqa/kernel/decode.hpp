@@ -2,14 +2,40 @@
 // Copyright (c) 2026 The gqa authors
 //
 // Each split of the keys is a task of its own (Flash-Decoding), so that even one sequence of one KV
-// head feeds all workers; a user's rows are read in this order by one worker, too. The splits'
-// states are merged in key order, which gives the bits of prefill.hpp.
+// head feeds all workers. A user's rows are read in this order by one worker, too, for several KV
+// heads at a time. The splits' states are merged in key order, which gives the bits of prefill.hpp.
 #pragma once
 
 #include "gqa/kernel/prefill.hpp"
 
 namespace gqa::detail {
 inline namespace GQA_ISA {
+
+/// Walks the row blocks of several KV heads, a tile each, through keys [begin, end) of a user's rows,
+/// 64 keys of all heads at a time: a token's heads lie side by side, and memory is then read in
+/// whole pages.
+template <typename Source, typename Block, typename Storage>
+void walk_together(const Source& source, const StripLayout<Storage>& layout, Block* heads,
+                   Index count, Index begin, Index end, Storage* packed) {
+  for (Index first = begin; first < end; first += block_keys) {
+    const Index keys = std::min(block_keys, end - first);
+    for (Block* rows = heads; rows < heads + count; ++rows) {
+      if (rows->skips(first, first + keys)) continue;
+      if (rows->steps_on_rows(first, first + keys)) {
+        RowRun<Storage> run;
+        source.for_each_run(rows->batch(), rows->kv_head(), first, first + keys,
+                            [&](const RowRun<Storage>& part) { run = part; });
+        if (run.count == block_keys) {
+          rows->step_on_rows(run);
+          continue;
+        }
+      }
+      pack_block(source, rows->batch(), rows->kv_head(), first, first + keys, layout, packed);
+      rows->step(packed, first, keys);
+    }
+  }
+  for (Block* rows = heads; rows < heads + count; ++rows) rows->finish();
+}
 
 template <typename Call, typename ExecutorT>
 void attend_splits(const Call& call, const AttendPlan& plan,
@@ -33,14 +59,31 @@ void attend_splits(const Call& call, const AttendPlan& plan,
                           std::min(max_block_rows, call.rows(task.batch) - begin));
   };
 
-  executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
-    const Index b = list.sequence_of(number);
-    const Task task = list(number, b, parts(b));
-    const auto worker = scratch.worker(worker_index);
-    RowBlockOf<Call> rows = row_block(task, worker);
+  const auto reset = [&](RowBlockOf<Call>& rows, Index number) {
     rows.reset(scratch.states + number * plan.block_rows, scratch.out + number * scratch.out_elements());
+  };
+  executor.run(plan.tasks / plan.heads_together, [&](Index number, Index worker_index) noexcept {
+    const Index first = number * plan.heads_together;
+    const Index b = list.sequence_of(first);
+    Task task = list(first, b, parts(b));
+    const auto worker = scratch.worker(worker_index);
     const Index begin = scratch.splits[scratch.first_split[b] + task.split] * split_keys;
     const Index end = std::min(call.source.length(b), begin + split_keys);
+    if constexpr (Call::Source::layout == KvLayout::rows) {
+      if (plan.block_rows <= max_tile_rows) {
+        Carver more(worker.more);
+        for (Index i = 0; i < plan.heads_together; ++i, ++task.kv_head) {
+          auto own = worker;
+          if (i > 0) own.rows = {more, plan.block_rows, layout, worker.rows};
+          reset(*std::construct_at(worker.blocks + i, row_block(task, own)), first + i);
+        }
+        walk_together(call.source, layout, worker.blocks, plan.heads_together, begin, end,
+                      worker.packed);
+        return;
+      }
+    }
+    RowBlockOf<Call> rows = row_block(task, worker);
+    reset(rows, first);
     if (begin < end && !rows.skips(begin, end)) walk(call.source, layout, rows, begin, end, worker.packed);
   });
 

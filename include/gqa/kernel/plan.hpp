@@ -19,6 +19,7 @@ struct AttendPlan {
   Index block_rows = 0;     ///< query rows of the largest row block
   Index tasks = 0;          ///< of the main phase
   Index splits = 0;         ///< that are tasks: those of which a query sees something
+  Index heads_together = 1; ///< KV heads of a split that are one task
   Index workers = 0;        ///< that have scratch
   std::size_t scratch_bytes = 0;
 };
@@ -29,6 +30,9 @@ inline namespace GQA_ISA {
 /// What a task of the call carries. Calls over other sources, queries and outputs share it.
 template <typename Call>
 using RowBlockOf = RowBlock<typename Call::Storage, typename Call::Rules>;
+
+/// Of memory; 4 KiB where there are no huge pages.
+inline constexpr Index page_bytes = 4096;
 
 /// The parts of one sequence whose keys are split into `splits`.
 template <typename Call>
@@ -45,17 +49,20 @@ struct Scratch {
 
   struct Worker {
     typename Block::Scratch rows;
+    Block* blocks;        // [heads_together], not yet constructed
     SoftmaxState<T>* states;
     T* out;               // [block_rows][padded value_dim]
     SoftmaxState<T>* total_states;
     T* total_out;         // [block_rows][padded value_dim]
     Storage* packed;      // one block, of a source of rows
+    std::byte* more;      // scratch of the row blocks of further KV heads
   };
 
   Scratch(std::byte* base, const AttendPlan& plan, const StripLayout<Storage>& layout, Index batch)
       : carver_(base),
         layout_(layout),
         block_rows_(plan.block_rows),
+        heads_together_(plan.heads_together),
         first_task(carver_.take<Index>(batch + 1)),
         first_split(carver_.take<Index>(plan.split_kv ? batch + 1 : 0)),
         splits(carver_.take<Index>(plan.splits)),
@@ -77,16 +84,27 @@ struct Scratch {
  private:
   Worker carve_worker(Carver& carver) const {
     return {.rows = typename Block::Scratch(carver, block_rows_, layout_),
+            .blocks = carver.take<Block>(heads_together_),
             .states = carver.take<SoftmaxState<T>>(block_rows_),
             .out = carver.take<T>(out_elements()),
             .total_states = carver.take<SoftmaxState<T>>(block_rows_),
             .total_out = carver.take<T>(out_elements()),
-            .packed = carver.take<Storage>(layout_.block_elements())};
+            .packed = carver.take<Storage>(layout_.block_elements()),
+            .more = carver.take<std::byte>(static_cast<Index>(more_bytes()))};
+  }
+  /// Of the further KV heads' row blocks.
+  std::size_t more_bytes() const {
+    Carver size;
+    const typename Block::Scratch first(size, 0, layout_);
+    Carver one;
+    for (Index i = 1; i < heads_together_; ++i) typename Block::Scratch(one, block_rows_, layout_, first);
+    return one.bytes();
   }
 
   Carver carver_;
   const StripLayout<Storage>& layout_;
   Index block_rows_;
+  Index heads_together_;
 
  public:
   Index* first_task;        // [batch + 1]
@@ -112,17 +130,26 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
     plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
   }
   // Splits become tasks of their own where there are too few row blocks to go round, and where few
-  // queries read a user's rows, for the order of tasks that this gives: see TaskList.
+  // queries read a user's rows, which several KV heads' row blocks then walk together.
   const bool too_few = concurrency > 1 && tasks < 4 * concurrency;
-  if (too_few || (Call::Source::layout == KvLayout::rows && most_rows <= max_tile_rows)) {
+  const bool few_rows = Call::Source::layout == KvLayout::rows && most_rows <= max_tile_rows;
+  if (too_few || few_rows) {
     for (Index b = 0; b < call.shape.batch; ++b) {
       Index splits = 0;
       for_each_split(call, b, [&](Index) { ++splits; });
       plan.splits += splits;
       split_tasks += sequence_parts(call, 1, b).row_blocks * splits * call.shape.num_kv_heads;
     }
-    plan.split_kv = split_tasks > tasks;
+    plan.split_kv = few_rows || split_tasks > tasks;
     if (!plan.split_kv) plan.splits = 0;
+  }
+  if (few_rows) {
+    // As many as make up a page of a token's keys, but not so many that workers go without.
+    const Index heads = call.shape.num_kv_heads;
+    const Index page = page_bytes / (call.shape.head_dim * Index{sizeof(typename Call::Storage)});
+    const Index fair = concurrency > 1 ? split_tasks / (4 * concurrency) : heads;
+    plan.heads_together = std::clamp(std::min(page, fair), Index{1}, heads);
+    while (heads % plan.heads_together != 0) --plan.heads_together;
   }
   plan.block_rows = std::min(most_rows, max_block_rows);
   plan.tasks = plan.split_kv ? split_tasks : tasks;

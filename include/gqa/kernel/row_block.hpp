@@ -11,6 +11,7 @@
 // what is hidden adds exact zeros, so a row's bits don't depend on its company.
 #pragma once
 
+#include "gqa/kernel/row_tile.hpp"
 #include "gqa/kernel/seen.hpp"
 #include "gqa/ops/softmax_state.hpp"
 
@@ -42,6 +43,12 @@ class RowBlock {
           weight_scale(carver.take<T>(quantized ? rows : 0)),
           sums(carver.take<T>(rows * Pack::size)),
           clean_values(carver.take<Storage>(layout.block_elements())) {}
+    /// Of a block that takes its steps in turn with another: what a step leaves behind is shared.
+    Scratch(Carver& carver, Index rows, const StripLayout<Storage>& layout, const Scratch& other)
+        : Scratch(other) {
+      queries = typename QueryRows<Storage>::Scratch(carver, rows, layout);
+      sums = carver.take<T>(rows * Pack::size);
+    }
 
    private:
     Weight* take_weights(Carver& carver, Index rows) const {
@@ -88,6 +95,11 @@ class RowBlock {
     return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::skip;
   }
 
+  /// Do all rows see all keys of [k_begin, k_end)?
+  bool sees_all(Index k_begin, Index k_end) const {
+    return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::full;
+  }
+
   /// One block of keys and values: `keys` of them, from index `first` on. `later` is a block that
   /// will be read soon, or null: it is brought to L2 while this one is multiplied, line by line,
   /// which is what makes a decode step take the larger of memory time and compute time rather than
@@ -124,6 +136,30 @@ class RowBlock {
       }
     }
     if (poisoned) add_values_row_by_row(block, first, keys, seen);
+  }
+
+  /// Can step_on_rows() be called for keys [k_begin, k_end)?
+  bool steps_on_rows(Index k_begin, Index k_end) const {
+    return k_end - k_begin == block_keys && rows() <= max_row_tile_rows &&
+           multiplies_rows(layout_) && sees_all(k_begin, k_end);
+  }
+
+  /// step() for 64 keys that lie as rows and that all rows see. The 64 keys and values behind them
+  /// are brought to L2 meanwhile.
+  void step_on_rows(const RowRun<Storage>& run) {
+    if constexpr (std::same_as<Storage, float>) {
+      const auto ahead = [](Index stride) {
+        return static_cast<std::uintptr_t>(block_keys * stride) * sizeof(Storage);
+      };
+      with_row_tile(rows(), [&]<int Rows>() {
+        multiply_key_rows<Rows>(queries_.packed(0), run.keys, run.key_stride, layout_.head_dim(),
+                                scores(0), ahead(run.key_stride));
+        const Seen all{.strip = {Coverage::full, Coverage::full}, .key_end = block_keys};
+        softmax(0, nullptr, run.first, block_keys, all);
+        multiply_value_rows<Rows>(weights(0), run.values, run.value_stride, layout_.value_dim(),
+                                  out_, ahead(run.value_stride));
+      });
+    }
   }
 
   /// Completes the states: adds up the lanes of the sums, scales the maxima.
