@@ -163,5 +163,43 @@ TEST(Tile, SkipsAndFillsWhatCausalPrefillAndWindowsDependOn) {
   EXPECT_EQ((Causal{} & SlidingWindow::from_hf(30) & KeepFirst{64}).tile(ahead), Coverage::skip);
 }
 
+/// range() of rules against visible(), key by key, for queries and keys at random places.
+template <typename RulesT>
+void check_range(const RulesT& rules, const char* what) {
+  static_assert(RulesT::has_range);
+  Random random(8);
+  for (int round = 0; round < 300; ++round) {
+    Where at{.batch = random.integer(0, 1),
+             .q_index = random.integer(0, 150),
+             .k_index = random.integer(0, 150),
+             .q_pos = random.integer(-10, 200)};
+    at.k_pos = at.k_index + random.integer(-10, 30);
+    const KeyRange range = rules.range(at);
+    for (Index i = -70; i < 70; ++i) {
+      Where key = at;
+      key.k_index += i;
+      key.k_pos += i;
+      ASSERT_EQ(i >= range.begin && i < range.end, rules.visible(key))
+          << what << ": query " << at.q_index << " at " << at.q_pos << ", key " << key.k_index
+          << " at " << key.k_pos;
+    }
+  }
+}
+
+TEST(Range, AgreesWithVisible) {
+  const std::vector<Index> lengths{20, 70};
+  check_range(as_rules(NoMask{}), "NoMask");
+  check_range(as_rules(Causal{}), "Causal");
+  check_range(as_rules(Causal::top_left()), "Causal, top left");
+  check_range(as_rules(SlidingWindow{.left = 30}), "SlidingWindow, left");
+  check_range(as_rules(SlidingWindow{.right = 5}), "SlidingWindow, right");
+  check_range(as_rules(PrefixLm{.length = 40}), "PrefixLm");
+  check_range(as_rules(PrefixLm{.lengths = lengths}), "PrefixLm, per sequence");
+  check_range(Causal{} & SlidingWindow{.left = 30, .right = 9} & SlidingWindow{.left = 12},
+              "several");
+  const auto exception = SlidingWindow{.left = 30} & KeepFirst{4};
+  static_assert(!decltype(exception)::has_range, "what is kept is no part of the stretch");
+}
+
 }  // namespace
 }  // namespace gqa::test

@@ -11,9 +11,9 @@
 namespace gqa::detail {
 inline namespace GQA_ISA {
 
-/// Walks the row blocks of several KV heads, a tile each, through keys [begin, end) of a user's rows,
-/// 64 keys of all heads at a time: a token's heads lie side by side, and memory is then read in
-/// whole pages.
+/// Walks the row blocks of several KV heads, a tile each, through keys [begin, end) of a user's
+/// rows, 64 keys of all heads at a time: a token's heads lie side by side, and memory is then read
+/// in whole pages.
 template <typename Source, typename Block, typename Storage>
 void walk_together(const Source& source, const StripLayout<Storage>& layout, Block* heads,
                    Index count, Index begin, Index end, Storage* packed) {
@@ -56,11 +56,12 @@ void attend_splits(const Call& call, const AttendPlan& plan,
   const auto row_block = [&](const Task& task, const auto& worker) {
     const Index begin = task.row_block * max_block_rows;
     return RowBlockOf<Call>(call, layout, worker.rows, task.batch, task.kv_head, begin,
-                          std::min(max_block_rows, call.rows(task.batch) - begin));
+                            std::min(max_block_rows, call.rows(task.batch) - begin));
   };
 
   const auto reset = [&](RowBlockOf<Call>& rows, Index number) {
-    rows.reset(scratch.states + number * plan.block_rows, scratch.out + number * scratch.out_elements());
+    rows.reset(scratch.states + number * plan.block_rows,
+               scratch.out + number * scratch.out_elements());
   };
   executor.run(plan.tasks / plan.heads_together, [&](Index number, Index worker_index) noexcept {
     const Index first = number * plan.heads_together;
@@ -84,7 +85,8 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     }
     RowBlockOf<Call> rows = row_block(task, worker);
     reset(rows, first);
-    if (begin < end && !rows.skips(begin, end)) walk(call.source, layout, rows, begin, end, worker.packed);
+    if (begin < end && !rows.skips(begin, end))
+      walk(call.source, layout, rows, begin, end, worker.packed);
   });
 
   // One task per row block, numbered by its first split; the others return at once.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// How a call is cut into tasks, and the scratch that this takes. A plan follows from shapes, what the
-// mask hides and the number of workers; results do not depend on it.
+// How a call is cut into tasks, and the scratch that this takes. A plan follows from shapes, what
+// the mask hides and the number of workers; results do not depend on it.
 #pragma once
 
 #include "gqa/kernel/call.hpp"
@@ -14,13 +14,14 @@ namespace gqa {
 
 /// What attend() will do.
 struct AttendPlan {
-  bool split_kv = false;    ///< each split of the keys is a task (decode), or all of them are (prefill)
-  bool packs_kv = false;    ///< rows of keys and values are packed into strips beforehand
-  Index block_rows = 0;     ///< query rows of the largest row block
-  Index tasks = 0;          ///< of the main phase
-  Index splits = 0;         ///< that are tasks: those of which a query sees something
-  Index heads_together = 1; ///< KV heads of a split that are one task
-  Index workers = 0;        ///< that have scratch
+  bool split_kv =
+      false;  ///< each split of the keys is a task (decode), or all of them are (prefill)
+  bool packs_kv = false;     ///< rows of keys and values are packed into strips beforehand
+  Index block_rows = 0;      ///< query rows of the largest row block
+  Index tasks = 0;           ///< of the main phase
+  Index splits = 0;          ///< that are tasks: those of which a query sees something
+  Index heads_together = 1;  ///< KV heads of a split that are one task
+  Index workers = 0;         ///< that have scratch
   std::size_t scratch_bytes = 0;
 };
 
@@ -49,13 +50,13 @@ struct Scratch {
 
   struct Worker {
     typename Block::Scratch rows;
-    Block* blocks;        // [heads_together], not yet constructed
+    Block* blocks;  // [heads_together], not yet constructed
     SoftmaxState<T>* states;
-    T* out;               // [block_rows][padded value_dim]
+    T* out;  // [block_rows][padded value_dim]
     SoftmaxState<T>* total_states;
-    T* total_out;         // [block_rows][padded value_dim]
-    Storage* packed;      // one block, of a source of rows
-    std::byte* more;      // scratch of the row blocks of further KV heads
+    T* total_out;     // [block_rows][padded value_dim]
+    Storage* packed;  // one block, of a source of rows
+    std::byte* more;  // scratch of the row blocks of further KV heads
   };
 
   Scratch(std::byte* base, const AttendPlan& plan, const StripLayout<Storage>& layout, Index batch)
@@ -97,7 +98,8 @@ struct Scratch {
     Carver size;
     const typename Block::Scratch first(size, 0, layout_);
     Carver one;
-    for (Index i = 1; i < heads_together_; ++i) typename Block::Scratch(one, block_rows_, layout_, first);
+    for (Index i = 1; i < heads_together_; ++i)
+      typename Block::Scratch(one, block_rows_, layout_, first);
     return one.bytes();
   }
 
@@ -107,9 +109,9 @@ struct Scratch {
   Index heads_together_;
 
  public:
-  Index* first_task;        // [batch + 1]
-  Index* first_split;       // [batch + 1], where splits are tasks: where in `splits` a sequence's begin
-  Index* splits;            // [plan.splits], their numbers
+  Index* first_task;   // [batch + 1]
+  Index* first_split;  // [batch + 1], where splits are tasks: where in `splits` a sequence's begin
+  Index* splits;       // [plan.splits], their numbers
   SoftmaxState<T>* states;  // [tasks][block_rows], where splits are tasks
   T* out;                   // [tasks][block_rows][padded value_dim]
   std::size_t bytes = 0;

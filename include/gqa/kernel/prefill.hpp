@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// A task is one row block against all of its keys, split by split, the splits' states merged as they
-// are made: prefill, and decoding with enough heads and sequences for all workers.
+// A task is one row block against all of its keys, split by split, the splits' states merged as
+// they are made: prefill, and decoding with enough heads and sequences for all workers.
 #pragma once
 
 #include "gqa/kernel/plan.hpp"
@@ -17,9 +17,9 @@ inline constexpr Index prefetch_bytes = 32 * 1024;
 /// The same in blocks, at most.
 inline constexpr Index max_blocks_ahead = 8;
 
-/// Walks a row block through keys [begin, end) of one split, block by block; `packed` is room for one
-/// block of a source of rows. `after` is what will be read behind the last key of the sequence, where
-/// that is not what the source says.
+/// Walks a row block through keys [begin, end) of one split, block by block; `packed` is room for
+/// one block of a source of rows. `after` is what will be read behind the last key of the sequence,
+/// where that is not what the source says.
 template <typename Source, typename Storage, typename Rules>
 void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Storage, Rules>& rows,
           Index begin, Index end, Storage* packed,
@@ -74,7 +74,16 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
 template <typename Call, typename T>
 void write_rows(const Call& call, const RowBlockOf<Call>& rows, const SoftmaxState<T>* states,
                 const T* out, Index out_row) {
+  const auto row_of = [&](Index r) {
+    return call.out_row(rows.batch(), rows.row(r).q_index, rows.row(r).head);
+  };
+  using Out = std::remove_pointer_t<decltype(row_of(0))>;
+  constexpr Index ahead = 8;  // rows are far apart, and a store waits for its line
   for (Index r = 0; r < rows.rows(); ++r) {
+    for (Index c = 0; r + ahead < rows.rows() && c < call.shape.value_dim;
+         c += alignment / sizeof(Out)) {
+      simd::prefetch_to_write(row_of(r + ahead) + c);
+    }
     const QueryRow& at = rows.row(r);
     SoftmaxState<T> state = states[r];
     T numerator = 1;  // what the sink logit leaves of the row's own weights
@@ -87,8 +96,7 @@ void write_rows(const Call& call, const RowBlockOf<Call>& rows, const SoftmaxSta
       state.sum = simd::fma(numerator, state.sum, simd::exp2(sink.max - max));
       state.max = max;
     }
-    auto* y = call.out_row(rows.batch(), at.q_index, at.head);
-    using Out = std::remove_cvref_t<decltype(*y)>;
+    Out* y = row_of(r);
     // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
     const T factor = state.empty() ? T(0) : numerator / state.sum;
     for (Index c = 0; c < call.shape.value_dim; ++c)

@@ -64,11 +64,13 @@ class QueryRows {
       scratch.row[r] = {.q_index = q_index,
                         .head = first_head_ + (row_begin + r) % group_,
                         .q_pos = call.q_pos(batch, q_index)};
+      positions_rise_ &= r == 0 || scratch.row[r].q_pos >= scratch.row[r - 1].q_pos;
     }
     const auto given = [&](Index r) {
       return call.q_row(batch, scratch.row[r].q_index, scratch.row[r].head);
     };
-    constexpr Index ahead = 12;  // rows are far apart, as in put_tokens(), and need be there sooner
+    constexpr Index ahead = 24;  // rows are far apart, as in put_tokens(), and need be there sooner
+    for (Index r = 0; r < std::min(ahead, rows); ++r) prefetch_row(given(r), layout.head_dim());
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       if constexpr (!has_words) {
         std::fill_n(scratch.q + tiles_.begin(tile) * padded_head_dim_,
@@ -106,11 +108,11 @@ class QueryRows {
               .q_begin = row[begin].q_index,
               .q_end = row[end - 1].q_index + 1,
               .q_pos_min = row[begin].q_pos,
-              .q_pos_max = row[begin].q_pos,
+              .q_pos_max = row[end - 1].q_pos,
               .k_begin = k_begin,
               .k_end = k_end,
               .k_pos = k_begin + first_position_};
-    for (Index r = begin + 1; r < end; ++r) {
+    for (Index r = begin; !positions_rise_ && r < end; ++r) {
       tile.q_pos_min = std::min(tile.q_pos_min, row[r].q_pos);
       tile.q_pos_max = std::max(tile.q_pos_max, row[r].q_pos);
     }
@@ -196,6 +198,7 @@ class QueryRows {
   Index first_head_;
   Index first_position_;
   Index size_;
+  bool positions_rise_ = true;
   RowTiles tiles_;
 };
 

@@ -321,12 +321,28 @@ class RowBlock {
           }
         }
       }
-      if (seen.strip[strip] == Coverage::partial) {
-        for (Index j = begin; j < visible_end; ++j) {
-          s[j] = rules_.visible(queries_.where(r, first + j)) ? s[j] : SoftmaxState<T>::empty_max;
-        }
-      }
+      if (seen.strip[strip] == Coverage::partial) hide(r, first, begin, visible_end);
       for (Index j = visible_end; j < end; ++j) s[j] = SoftmaxState<T>::empty_max;
+    }
+  }
+
+  /// Gives scores [begin, end) of row r, whole packs or the last ones, -inf where it doesn't see
+  /// the key.
+  void hide(Index r, Index first, Index begin, Index end) const {
+    T* s = scores(r);
+    if constexpr (Rules::has_range) {
+      const KeyRange seen = both(rules_.range(queries_.where(r, first)), {0, block_keys});
+      const Pack hidden = Pack::broadcast(SoftmaxState<T>::empty_max), lanes = simd::iota<T>();
+      for (Index j = begin; j < end; j += Pack::size) {
+        Pack x = Pack::load(s + j);
+        x = where_greater(Pack::broadcast(static_cast<T>(seen.end - j)), lanes, x, hidden);
+        x = where_greater(Pack::broadcast(static_cast<T>(seen.begin - j)), lanes, hidden, x);
+        x.store(s + j);
+      }
+    } else {
+      for (Index j = begin; j < end; ++j) {
+        s[j] = rules_.visible(queries_.where(r, first + j)) ? s[j] : SoftmaxState<T>::empty_max;
+      }
     }
   }
 

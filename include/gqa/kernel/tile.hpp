@@ -213,16 +213,23 @@ void multiply_values(Index rows, const StripLayout<Storage>& layout,
 template <typename Storage>
 bool finite_values(const StripLayout<Storage>& layout, const Storage* block, Index begin) {
   using Pack = simd::Pack<AccumulatorOf<Storage>>;
-  Pack sum = Pack::zero();  // of x · 0, which is NaN for infinities, too
+  constexpr int chains = 4;  // one would wait for itself
+  Pack sums[chains];         // of x · 0, which is NaN for infinities, too
+  for (Pack& sum : sums) sum = Pack::zero();
   for (Index c = 0; c < layout.padded_value_dim(); c += strip_width) {
     const Index elements = strip_width * layout.value_strip_width(c / strip_width);
     const Storage* v = block + layout.value_offset(begin, c);
-    for (Index i = 0; i < elements; i += Pack::size * packing<Storage>) {
-      Pack x[packing<Storage>];
-      simd::widen(v + i, x);
-      for (const Pack& lanes : x) sum = fma(lanes, Pack::zero(), sum);
+    constexpr Index step = Pack::size * packing<Storage>;
+    for (Index i = 0; i < elements; i += chains * step) {
+      GQA_UNROLL
+      for (int chain = 0; chain < chains; ++chain) {
+        Pack x[packing<Storage>];
+        simd::widen(v + i + chain * step, x);
+        for (const Pack& lanes : x) sums[chain] = fma(lanes, Pack::zero(), sums[chain]);
+      }
     }
   }
+  const Pack sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   return reduce_add(sum) == 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <limits>
 #include <span>
 #include <type_traits>
 
@@ -55,8 +56,23 @@ constexpr Coverage coverage(bool none_visible, bool all_visible) {
 constexpr Coverage both(Coverage a, Coverage b) { return a < b ? a : b; }
 constexpr Coverage either(Coverage a, Coverage b) { return a < b ? b : a; }
 
+/// Keys [begin, end), counted from some key on; begin may be negative.
+struct KeyRange {
+  static constexpr Index first = std::numeric_limits<Index>::min() / 2;  ///< no limit
+  static constexpr Index last = std::numeric_limits<Index>::max() / 2;
+
+  Index begin = first;
+  Index end = last;
+
+  friend KeyRange both(const KeyRange& a, const KeyRange& b) {
+    return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+  }
+};
+
 /// Anything with visible(Where) and tile(Tile), both const and safe to call from several threads.
-/// A mask that looks at `head` says so with `static constexpr bool per_head = true`.
+/// A mask that looks at `head` says so with `static constexpr bool per_head = true`. One of which
+/// each query sees a stretch of keys may give it with range(Where), counted from the key of
+/// `where`, which spares asking for each of them.
 template <typename M>
 concept Mask = requires(const M& mask, const Where& where, const Tile& tile) {
   { mask.visible(where) } -> std::convertible_to<bool>;
@@ -79,6 +95,7 @@ struct AttentionShape {
 /// Every query sees every key: encoders, cross-attention.
 struct NoMask {
   bool visible(const Where&) const { return true; }
+  KeyRange range(const Where&) const { return {}; }
   Coverage tile(const Tile&) const { return Coverage::full; }
 };
 
@@ -92,6 +109,9 @@ struct Causal {
 
   bool visible(const Where& w) const {
     return by_index ? w.k_index <= w.q_index : w.k_pos <= w.q_pos;
+  }
+  KeyRange range(const Where& w) const {
+    return {.end = (by_index ? w.q_index - w.k_index : w.q_pos - w.k_pos) + 1};
   }
   Coverage tile(const Tile& t) const {
     return by_index ? coverage(t.k_begin > t.q_end - 1, t.k_end - 1 <= t.q_begin)
@@ -122,6 +142,11 @@ struct SlidingWindow {
 
   bool visible(const Where& w) const {
     return (left < 0 || w.k_pos >= w.q_pos - left) && (right < 0 || w.k_pos <= w.q_pos + right);
+  }
+  KeyRange range(const Where& w) const {
+    const Index own = w.q_pos - w.k_pos;
+    return {.begin = left < 0 ? KeyRange::first : own - left,
+            .end = right < 0 ? KeyRange::last : own + right + 1};
   }
   Coverage tile(const Tile& t) const {
     const bool before = left >= 0 && t.k_pos_max() < t.q_pos_min - left;
@@ -159,6 +184,9 @@ struct PrefixLm {
             " lengths for a batch of ", s.batch);
   }
   bool visible(const Where& w) const { return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos; }
+  KeyRange range(const Where& w) const {
+    return {.end = std::max(prefix_of(w.batch), w.q_pos + 1) - w.k_pos};
+  }
   Coverage tile(const Tile& t) const {
     const Index prefix = prefix_of(t.batch);
     return coverage(t.k_pos_min() >= prefix && t.k_pos_min() > t.q_pos_max,

@@ -69,6 +69,12 @@ constexpr MaskKind mask_kind() {
   }
 }
 
+/// A mask of which each query sees a stretch of keys.
+template <typename P>
+concept HasRange = Mask<P> && requires(const P& part, const Where& where) {
+  { part.range(where) } -> std::same_as<KeyRange>;
+};
+
 template <typename P>
 constexpr bool is_per_head() {
   if constexpr (requires { P::per_head; }) {
@@ -123,6 +129,17 @@ class Rules {
       }
     });
     return rest && (windows || exception);
+  }
+
+  /// Does each query see a stretch of keys?
+  static constexpr bool has_range = ((!Mask<Parts> || detail::HasRange<Parts>)&&...);
+  /// The keys that the query of `where` sees, counted from the key of `where`.
+  KeyRange range(const Where& where) const requires has_range {
+    KeyRange seen;
+    each([&]<typename P>(const P& part) {
+      if constexpr (Mask<P>) seen = both(seen, part.range(where));
+    });
+    return seen;
   }
 
   Coverage tile(const Tile& tile) const {

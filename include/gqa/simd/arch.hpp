@@ -28,6 +28,13 @@ GQA_INLINE void prefetch([[maybe_unused]] const void* p, [[maybe_unused]] std::u
 #endif
 }
 
+/// The same for a line that will be written.
+GQA_INLINE void prefetch_to_write([[maybe_unused]] const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p, 1);
+#endif
+}
+
 inline namespace GQA_ISA {
 
 /// The registers' name, as explain() and benchmarks print it.
