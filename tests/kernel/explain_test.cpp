@@ -85,13 +85,15 @@ TEST(Explain, ScratchIsWhatTheWorkspaceWillHold) {
   }
 }
 
-TEST(Explain, RowsArePackedOnceWhereSeveralRowBlocksReadThem) {
+TEST(Explain, RowsAreMultipliedWhereFewQueriesReadThemAndPackedOnceWhereManyDo) {
   const auto explain_rows = [](Index q_len) {
     TestTensor<float> q({1, q_len, 4, dim}), k({1, 500, 2, dim}), out({1, q_len, 4, dim});
     return explain(q.view(), RowsKv<float>(k.view(), k.view()), out.view(), Causal{});
   };
-  EXPECT_TRUE(explain_rows(1).packs_blocks);
-  EXPECT_FALSE(explain_rows(1).packs_kv);
+  EXPECT_TRUE(explain_rows(1).multiplies_rows);
+  EXPECT_FALSE(explain_rows(1).packs_blocks || explain_rows(1).packs_kv);
+  EXPECT_TRUE(explain_rows(20).packs_blocks);
+  EXPECT_FALSE(explain_rows(20).multiplies_rows || explain_rows(20).packs_kv);
   EXPECT_TRUE(explain_rows(400).packs_kv);
 }
 

@@ -27,15 +27,16 @@ struct MachineLimits {
 struct Explanation {
   bool split_kv = false;  ///< splits of the keys are tasks (decode), or row blocks are (prefill)
   bool packs_kv = false;  ///< rows of keys and values are packed into strips, once per KV head
-  bool packs_blocks = false;  ///< they are packed block by block on the way
-  const char* isa = "";       ///< the registers: "avx512", "avx2", …
-  const char* storage = "";   ///< of keys and values: "f32", "bf16", "int8", …
-  const char* product = "";   ///< how they are multiplied
-  Index tile_rows = 0;        ///< query rows of a register tile
-  Index tile_registers = 0;   ///< registers of keys or channels beside each
-  Index block_rows = 0;       ///< query rows of the largest row block, group · tokens
-  Index block_keys = 0;       ///< keys multiplied at a time
-  Index split_keys = 0;       ///< keys per softmax state, counted from key 0
+  bool packs_blocks = false;     ///< they are packed block by block on the way
+  bool multiplies_rows = false;  ///< they are multiplied where they lie, but for partly seen blocks
+  const char* isa = "";          ///< the registers: "avx512", "avx2", …
+  const char* storage = "";      ///< of keys and values: "f32", "bf16", "int8", …
+  const char* product = "";      ///< how they are multiplied
+  Index tile_rows = 0;           ///< query rows of a register tile
+  Index tile_registers = 0;      ///< registers of keys or channels beside each
+  Index block_rows = 0;          ///< query rows of the largest row block, group · tokens
+  Index block_keys = 0;          ///< keys multiplied at a time
+  Index split_keys = 0;          ///< keys per softmax state, counted from key 0
   Index tasks = 0;
   Index workers = 0;
   std::size_t scratch_bytes = 0;  ///< what the workspace will hold
@@ -62,9 +63,10 @@ struct Explanation {
     };
     return message(split_kv ? "decode: each split of the keys is a task"
                             : "row blocks: each block of query rows is a task",
-                   packs_kv       ? ", keys and values packed beforehand"
-                   : packs_blocks ? ", packed on the way"
-                                  : "",
+                   packs_kv          ? ", keys and values packed beforehand"
+                   : packs_blocks    ? ", packed on the way"
+                   : multiplies_rows ? ", keys and values multiplied as rows"
+                                     : "",
                    "\n  ", isa, ", ", storage, " keys and values, ", product, "\n  tile of ",
                    tile_rows, " rows x ", tile_registers, " registers; blocks of ", block_rows,
                    " rows x ", block_keys, " keys; splits of ", split_keys, " keys\n  ", tasks,
@@ -128,14 +130,18 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
     }
   }
   constexpr bool dots = !std::same_as<typename Dot::Factor, T>;
+  constexpr bool rows = Call::Source::layout == KvLayout::rows;
+  const StripLayout<Storage> strips(call.shape.head_dim, call.shape.value_dim);
+  const bool as_rows = rows && multiplies_rows(strips) && plan.block_rows <= max_row_tile_rows;
   Explanation e{.split_kv = plan.split_kv,
-                .packs_blocks = Call::Source::layout == KvLayout::rows,
+                .packs_blocks = rows && !as_rows,
+                .multiplies_rows = as_rows,
                 .isa = simd::isa_name,
                 .storage = scalar_name<Storage>(),
                 .block_rows = plan.block_rows,
                 .block_keys = block_keys,
                 .split_keys = split_keys,
-                .tasks = plan.tasks,
+                .tasks = plan.tasks / plan.heads_together,
                 .workers = plan.workers,
                 .scratch_bytes = plan.scratch_bytes};
   if constexpr (!dots) {
