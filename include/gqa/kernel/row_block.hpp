@@ -118,6 +118,7 @@ class RowBlock {
     });
 
     // P = 2^(S - max), O and the sums rescaled where the maximum grew.
+    if constexpr (quantized) prefetch_scales(block, ahead);
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       if (!seen[tile].nothing()) softmax(tile, block, first, keys, seen[tile]);
     }
@@ -180,6 +181,14 @@ class RowBlock {
   T* weight_scale(Index r) const { return quantized ? scratch_.weight_scale + r : nullptr; }
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
+
+  /// The scales of the block that is `ahead` bytes behind this one, as the products do with the rest.
+  void prefetch_scales(const Storage* block, std::uintptr_t ahead) const {
+    constexpr Index line = alignment / sizeof(float);
+    for (Index i = 0; i < 2 * block_keys; i += line) {
+      simd::prefetch(layout_.key_scales(block) + i, ahead);
+    }
+  }
 
   /// Turns a tile's rows of S into P.
   void softmax(Index tile, const Storage* block, Index first, Index keys, const Seen& seen) {
