@@ -25,12 +25,18 @@ void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, cons
     float* value_scale = layout.value_scales(block) + t;
     *key_scale = scale_of<Storage>(key, layout.head_dim());
     *value_scale = scale_of<Storage>(value, layout.value_dim());
+    constexpr Index lane = lane_objects<Storage>;
+    Storage* k = block + layout.key_offset(t, 0);
     quantize<Storage>(key, layout.head_dim(), *key_scale, [&](Index c, std::int8_t x) {
-      set_integer(block[layout.key_offset(t, c)], layout.key_half(c), x);
+      set_integer(k[c / p * (strip_width * lane) + c % lane], layout.key_half(c), x);
     });
-    quantize<Storage>(value, layout.value_dim(), *value_scale, [&](Index c, std::int8_t x) {
-      set_integer(block[layout.value_offset(t, c)], layout.value_half(t), x);
-    });
+    for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
+      Storage* v = block + layout.value_offset(t, begin);
+      const Index width = std::min(strip_width, layout.value_dim() - begin);
+      quantize<Storage>(value + begin, width, *value_scale, [&](Index i, std::int8_t x) {
+        set_integer(v[i * lane], layout.value_half(t), x);
+      });
+    }
   } else {
     Storage* k = block + layout.key_offset(t, 0);
     const auto put_key = [&](Index c, Storage x) { k[c / p * (strip_width * p) + c % p] = x; };

@@ -16,13 +16,23 @@ namespace gqa {
 /// The largest |x| of a row of n numbers; NaN if one isn't finite.
 template <Scalar T>
 float largest_of(const T* row, Index n) {
-  float largest = 0, poison = 0;
-  for (Index i = 0; i < n; ++i) {
-    const float x = convert<float>(row[i]);
-    largest = std::abs(x) > largest ? std::abs(x) : largest;
-    poison += x * 0.0f;  // NaN for infinities, too
+  constexpr Index lanes = 16;  // one alone would wait for itself at each step
+  float largest[lanes] = {}, poison[lanes] = {};
+  const auto take = [&](Index i, Index lane) {
+    const float x = std::abs(convert<float>(row[i]));
+    largest[lane] = x > largest[lane] ? x : largest[lane];
+    poison[lane] += x * 0.0f;  // NaN for infinities, too
+  };
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (Index lane = 0; lane < lanes; ++lane) take(i + lane, lane);
   }
-  return largest + poison;
+  for (Index lane = 0; i + lane < n; ++lane) take(i + lane, lane);
+  for (Index lane = 1; lane < lanes; ++lane) {
+    largest[0] = largest[lane] > largest[0] ? largest[lane] : largest[0];
+    poison[0] += poison[lane];
+  }
+  return largest[0] + poison[0];
 }
 
 /// The scale of a row of n numbers of which the largest |x| becomes 127: 0 if all are 0 (or nearly:
@@ -96,11 +106,20 @@ void quantize(const T* row, Index n, float scale, Put put) {
     return;
   }
   const float inverse = 1.0f / scale;
-  for (Index i = 0; i < n; ++i) {
+  const auto rounded = [&](Index i) {
     const float x = convert<float>(row[i]) * inverse;
-    put(i, static_cast<std::int8_t>(std::same_as<Storage, Int4> ? detail::round_to_int4(x)
-                                                                : detail::round_to_integer(x)));
+    return static_cast<std::int8_t>(std::same_as<Storage, Int4> ? detail::round_to_int4(x)
+                                                                : detail::round_to_integer(x));
+  };
+  // A constant number at a time is rounded in vector registers, whatever put() does.
+  constexpr Index chunk = 32;
+  Index done = 0;
+  for (; done + chunk <= n; done += chunk) {
+    std::int8_t integers[chunk];
+    for (Index i = 0; i < chunk; ++i) integers[i] = rounded(done + i);
+    for (Index i = 0; i < chunk; ++i) put(done + i, integers[i]);
   }
+  for (; done < n; ++done) put(done, rounded(done));
 }
 
 }  // namespace gqa
