@@ -142,7 +142,7 @@ void add_caches(List& list) {
     compare("int8", 128);
   }
   // The keys of a layer and of 31 others come between two appends to it, as in a model.
-  for (const char* dtype : {"bf16", "int8"}) {
+  for (const char* dtype : {"f32", "bf16", "int8", "int4"}) {
     const Case step = decode(dtype, shape(8), 4096);
     list.compare(message("append_over_decode/", name_of(step)), over("append", step), step,
                  {Figure::time_ratio, 0.03, 0.01});

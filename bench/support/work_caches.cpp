@@ -132,7 +132,8 @@ class AppendWork final : public Work {
     last_ = next_;
     next_ = (next_ + 1) % layers_.num_layers();
   }
-  /// Is the token that was appended last there? An Int8 is off by half a step of 127 at most.
+  /// Is the token that was appended last there? An Int8 is off by half a step of 127 at most, the
+  /// largest Int4 of a token by 2 steps of 9 (int4_scale()).
   Agreement agreement() const override {
     Tensor k(1, 1, k_.dimension(2), k_.dimension(3)), v(k.dimensions());
     const auto& layer = layers_[last_];
@@ -142,7 +143,7 @@ class AppendWork final : public Work {
       worst.difference = std::max({worst.difference, test::difference(k.data()[i], k_.data()[i]),
                                    test::difference(v.data()[i], v_.data()[i])});
     }
-    worst.share_of_tolerance = worst.difference / 0.01;
+    worst.share_of_tolerance = worst.difference / (std::same_as<Storage, Int4> ? 0.25 : 0.01);
     return worst;
   }
   std::span<const std::byte> memory() const override {
@@ -174,7 +175,9 @@ std::unique_ptr<Work> make_cache_work(const Case& c) {
   if (c.rows || !c.decodes()) return nullptr;
   if (c.cache == "paged") return make<PagedWork>(c);
   if (c.cache == "ring") return make<RingWork>(c);
-  if (c.cache == "append") return make<AppendWork>(c);
+  if (c.cache == "append") {
+    return c.dtype == "int4" ? std::make_unique<AppendWork<Int4>>(c) : make<AppendWork>(c);
+  }
   const bool prefix = c.cache == "forks" || c.cache == "shared_prefix";
   return prefix && c.dtype == "f32" ? std::make_unique<PrefixWork>(c) : nullptr;
 }
