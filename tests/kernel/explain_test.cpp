@@ -85,6 +85,22 @@ TEST(Explain, ScratchIsWhatTheWorkspaceWillHold) {
   }
 }
 
+TEST(Explain, ShortRequestsBesideALongOneTakeLittleScratch) {
+  // Splits have room for their own sequence's rows, not for those of the longest request.
+  const auto scratch = [](Index batch, std::vector<Index> q_lens) {
+    TestTensor<float> q({batch, 128, 4, dim}), out({batch, 128, 4, dim});
+    KvCache<float> cache({.batch = batch, .capacity = 8192, .heads = Heads<>(4, 1, dim)});
+    TestTensor<float> k({batch, 8192, 1, dim});
+    cache.append(k.view(), k.view());
+    const Explanation e =
+        explain(q.view(), cache, out.view(), Causal{}, {.q_lens = q_lens}, TestExecutor{8});
+    EXPECT_TRUE(e.split_kv);
+    return e.scratch_bytes;
+  };
+  EXPECT_LT(static_cast<double>(scratch(3, {128, 1, 1})),
+            1.2 * static_cast<double>(scratch(1, {128})));
+}
+
 TEST(Explain, RowsAreMultipliedWhereFewQueriesReadThemAndPackedOnceWhereManyDo) {
   const auto explain_rows = [](Index q_len) {
     TestTensor<float> q({1, q_len, 4, dim}), k({1, 500, 2, dim}), out({1, q_len, 4, dim});

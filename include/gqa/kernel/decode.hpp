@@ -41,16 +41,18 @@ template <typename Call, typename ExecutorT>
 void attend_splits(const Call& call, const AttendPlan& plan,
                    const StripLayout<typename Call::Storage>& layout, const Scratch<Call>& scratch,
                    ExecutorT& executor) {
-  using T = typename Call::T;
-  Index splits = 0;
-  for (Index b = 0; b < call.shape.batch; ++b) {
-    scratch.first_split[b] = splits;
-    for_each_split(call, b, [&](Index split) { scratch.splits[splits++] = split; });
-  }
-  scratch.first_split[call.shape.batch] = splits;
+  Index splits = 0, all_rows = 0;
   const auto parts = [&](Index b) {
     return sequence_parts(call, scratch.first_split[b + 1] - scratch.first_split[b], b);
   };
+  for (Index b = 0; b < call.shape.batch; ++b) {
+    scratch.first_split[b] = splits;
+    for_each_split(call, b, [&](Index split) { scratch.splits[splits++] = split; });
+    scratch.first_split[b + 1] = splits;
+    scratch.first_row[b] = all_rows;
+    const SequenceParts n = parts(b);
+    all_rows += n.row_blocks * n.splits * call.shape.num_kv_heads * task_rows(call, b);
+  }
   const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
   const Index out_row = layout.padded_value_dim();
   const auto row_block = [&](const Task& task, const auto& worker) {
@@ -59,9 +61,13 @@ void attend_splits(const Call& call, const AttendPlan& plan,
                             std::min(max_block_rows, call.rows(task.batch) - begin));
   };
 
+  // Where the states and outputs of a task of sequence b begin.
+  const auto first_row = [&](Index number, Index b) {
+    return scratch.first_row[b] + (number - scratch.first_task[b]) * task_rows(call, b);
+  };
   const auto reset = [&](RowBlockOf<Call>& rows, Index number) {
-    rows.reset(scratch.states + number * plan.block_rows,
-               scratch.out + number * scratch.out_elements());
+    const Index row = first_row(number, rows.batch());
+    rows.reset(scratch.states + row, scratch.out + row * out_row);
   };
   executor.run(plan.tasks / plan.heads_together, [&](Index number, Index worker_index) noexcept {
     const Index first = number * plan.heads_together;
@@ -85,8 +91,9 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     }
     RowBlockOf<Call> rows = row_block(task, worker);
     reset(rows, first);
-    if (begin < end && !rows.skips(begin, end))
+    if (begin < end && !rows.skips(begin, end)) {
       walk(call.source, layout, rows, begin, end, worker.packed);
+    }
   });
 
   // One task per row block, numbered by its first split; the others return at once.
@@ -95,17 +102,17 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Task task = list(number, b, parts(b));
     if (task.split != 0) return;
     const RowBlockOf<Call> rows = row_block(task, scratch.worker(worker_index));
-    SoftmaxState<T>* total = scratch.states + number * plan.block_rows;
-    T* total_out = scratch.out + number * scratch.out_elements();
+    const Index total = first_row(number, b);
+    const auto out = [&](Index row) { return scratch.out + row * out_row; };
     for (Index split = 1; split < parts(b).splits; ++split) {
-      const Index part = list.number({b, task.kv_head, task.row_block, split}, parts(b));
-      const SoftmaxState<T>* states = scratch.states + part * plan.block_rows;
-      const T* out = scratch.out + part * scratch.out_elements();
+      const Index part =
+          first_row(list.number({b, task.kv_head, task.row_block, split}, parts(b)), b);
       for (Index r = 0; r < rows.rows(); ++r) {
-        merge(total[r], total_out + r * out_row, states[r], out + r * out_row, out_row);
+        merge(scratch.states[total + r], out(total + r), scratch.states[part + r], out(part + r),
+              out_row);
       }
     }
-    write_rows(call, rows, total, total_out, out_row);
+    write_rows(call, rows, scratch.states + total, out(total), out_row);
   });
 }
 

@@ -33,12 +33,14 @@ class JoinedRules {
   static constexpr bool has_scores = RulesT::has_scores;
   template <typename T>
   static constexpr bool has_pack_scores = RulesT::template has_pack_scores<T>;
+  static constexpr bool has_range = RulesT::has_range;
 
   JoinedRules(const RulesT& rules, const JoinedQueries& queries)
       : rules_(rules), queries_(queries) {}
 
   double scale(Index head_dim) const { return rules_.scale(head_dim); }
   bool visible(const Where& where) const { return rules_.visible(own(where)); }
+  KeyRange range(const Where& where) const { return rules_.range(own(where)); }
   template <typename T>
   T score(T x, const Where& where) const {
     return rules_.score(x, own(where));

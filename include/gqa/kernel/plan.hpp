@@ -16,10 +16,11 @@ namespace gqa {
 struct AttendPlan {
   bool split_kv =
       false;  ///< each split of the keys is a task (decode), or all of them are (prefill)
-  bool packs_kv = false;     ///< rows of keys and values are packed into strips beforehand
-  Index block_rows = 0;      ///< query rows of the largest row block
-  Index tasks = 0;           ///< of the main phase
-  Index splits = 0;          ///< that are tasks: those of which a query sees something
+  bool packs_kv = false;  ///< rows of keys and values are packed into strips beforehand
+  Index block_rows = 0;   ///< query rows of the largest row block
+  Index tasks = 0;        ///< of the main phase
+  Index splits = 0;       ///< that are tasks: those of which a query sees something
+  Index split_rows = 0;   ///< rows of all those tasks, each with a state and an output of its own
   Index heads_together = 1;  ///< KV heads of a split that are one task
   Index workers = 0;         ///< that have scratch
   std::size_t scratch_bytes = 0;
@@ -39,6 +40,12 @@ inline constexpr Index page_bytes = 4096;
 template <typename Call>
 SequenceParts sequence_parts(const Call& call, Index splits, Index b) {
   return {.row_blocks = ceil_div(call.rows(b), max_block_rows), .splits = splits};
+}
+
+/// Rows of a task of sequence b, but for its last row block, which may have fewer.
+template <typename Call>
+Index task_rows(const Call& call, Index b) {
+  return std::min(call.rows(b), max_block_rows);
 }
 
 /// The scratch of a call, sized and carved by the same lines.
@@ -67,8 +74,9 @@ struct Scratch {
         first_task(carver_.take<Index>(batch + 1)),
         first_split(carver_.take<Index>(plan.split_kv ? batch + 1 : 0)),
         splits(carver_.take<Index>(plan.splits)),
-        states(carver_.take<SoftmaxState<T>>(plan.split_kv ? plan.tasks * plan.block_rows : 0)),
-        out(carver_.take<T>(plan.split_kv ? plan.tasks * out_elements() : 0)),
+        first_row(carver_.take<Index>(plan.split_kv ? batch + 1 : 0)),
+        states(carver_.take<SoftmaxState<T>>(plan.split_rows)),
+        out(carver_.take<T>(plan.split_rows * layout.padded_value_dim())),
         workers_(base ? base + carver_.bytes() : nullptr) {
     Carver one;
     carve_worker(one);
@@ -112,8 +120,9 @@ struct Scratch {
   Index* first_task;   // [batch + 1]
   Index* first_split;  // [batch + 1], where splits are tasks: where in `splits` a sequence's begin
   Index* splits;       // [plan.splits], their numbers
-  SoftmaxState<T>* states;  // [tasks][block_rows], where splits are tasks
-  T* out;                   // [tasks][block_rows][padded value_dim]
+  Index* first_row;    // [batch + 1], where in `states` and `out` a sequence's tasks begin
+  SoftmaxState<T>* states;  // [plan.split_rows]
+  T* out;                   // [plan.split_rows][padded value_dim]
   std::size_t bytes = 0;
 
  private:
@@ -140,10 +149,13 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
       Index splits = 0;
       for_each_split(call, b, [&](Index) { ++splits; });
       plan.splits += splits;
-      split_tasks += sequence_parts(call, 1, b).row_blocks * splits * call.shape.num_kv_heads;
+      const Index of_sequence =
+          sequence_parts(call, 1, b).row_blocks * splits * call.shape.num_kv_heads;
+      split_tasks += of_sequence;
+      plan.split_rows += of_sequence * task_rows(call, b);
     }
     plan.split_kv = few_rows || split_tasks > tasks;
-    if (!plan.split_kv) plan.splits = 0;
+    if (!plan.split_kv) plan.splits = plan.split_rows = 0;
   }
   if (few_rows) {
     // As many as make up a page of a token's keys, but not so many that workers go without.
