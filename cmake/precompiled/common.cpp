@@ -11,3 +11,4 @@ GQA_COMMON_CALLS(template);
 }  // namespace detail
 }  // namespace gqa
 template class Eigen::ThreadPoolTempl<Eigen::StlThreadEnvironment>;
+template class std::basic_string<char>;

@@ -67,6 +67,4 @@ GQA_COMMON_CALLS(extern template);
 }  // namespace detail
 }  // namespace gqa
 extern template class Eigen::ThreadPoolTempl<Eigen::StlThreadEnvironment>;
-#ifdef _GLIBCXX_STRING  // libstdc++ holds it, and leaves that unsaid from C++20 on
-extern template class std::basic_string<char>;
-#endif
+extern template class std::basic_string<char>;  // which libstdc++ promises up to C++17 only
