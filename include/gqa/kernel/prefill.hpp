@@ -10,13 +10,6 @@
 namespace gqa::detail {
 inline namespace GQA_ISA {
 
-/// How far ahead of the multiplication keys and values are prefetched, rounded up to whole blocks.
-/// On Zen 4, 32 to 128 KiB gave the same decode speed, 8 KiB a third less; prefetching into L1 gave
-/// nothing at any distance.
-inline constexpr Index prefetch_bytes = 32 * 1024;
-/// The same in blocks, at most.
-inline constexpr Index max_blocks_ahead = 8;
-
 /// Walks a row block through keys [begin, end) of one split, block by block; `packed` is room for
 /// one block of a source of rows. `after` is what will be read behind the last key of the sequence,
 /// where that is not what the source says.
@@ -42,7 +35,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
     };
     Block blocks[split_keys / block_keys + max_blocks_ahead];
     const Index bytes = layout.block_bytes();
-    const Index ahead = std::min(max_blocks_ahead, ceil_div(prefetch_bytes, bytes));
+    const Index ahead = rows.blocks_ahead();
     const Index length = source.length(rows.batch());
     Index own = 0, known = 0;
     const std::byte* next = nullptr;  // behind the known ones
