@@ -77,6 +77,7 @@ constexpr std::array patterns{
     ReadPattern{.hint = Hint::l1, .ahead = 8 * kib},
     ReadPattern{.streams = 2, .hint = Hint::l1, .ahead = 2 * kib},
     ReadPattern{.hint = Hint::l2, .ahead = 2 * kib},
+    ReadPattern{.hint = Hint::l2, .ahead = 4 * kib},
     ReadPattern{.hint = Hint::l2, .ahead = 8 * kib},
     ReadPattern{.hint = Hint::l2, .ahead = 16 * kib},
     ReadPattern{.hint = Hint::l2, .ahead = 32 * kib},
