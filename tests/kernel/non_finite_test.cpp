@@ -292,5 +292,23 @@ TEST(NonFinite, HugeScoresPickTheHighest) {
   }
 }
 
+TEST(NonFinite, AScaleThatIsHardlyAnythingMakesAllKeysEqual) {
+  Random random(18);
+  AttentionCase c{.group = 2, .q_len = 3, .kv_len = 600, .head_dim = 16, .value_dim = 16};
+  const auto input = make_input<float, float>(c, random);
+  for (const double scale : {1e-30, 1e-36, 1e-38, 1e-40, 1e-44, 0.0}) {
+    const auto result = attend_over(input, input.cache(), Causal{} & Scale{scale}, one_thread);
+    for (Index i = 0; i < 3; ++i) {
+      const auto keys = static_cast<double>(598 + i);
+      double mean = 0;
+      for (Index j = 0; j < 598 + i; ++j) mean += double(input.v.row(0, j, 0)[5]) / keys;
+      for (Index h = 0; h < 2; ++h) {
+        EXPECT_NEAR(result.out.row(0, i, h)[5], mean, 1e-5) << scale;
+        EXPECT_NEAR(result.lse[static_cast<std::size_t>(h * 3 + i)], std::log(keys), 1e-5);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gqa::test
