@@ -24,8 +24,7 @@ Llama::Matrix normalized(const Llama::Matrix& x, const std::vector<float>& weigh
 
 }  // namespace
 
-// --- one layer
-// ------------------------------------------------------------------------------------
+// --- one layer -----------------------------------------------------------------------------------
 
 Llama::Matrix Llama::Layer::input(const Matrix& x) const {
   return normalized(x, attention_norm, rms_norm_eps);
@@ -39,8 +38,7 @@ void Llama::Layer::feed_forward(Matrix& x) const {
   x.noalias() += inner * down.transpose();
 }
 
-// --- weights
-// --------------------------------------------------------------------------------------
+// --- weights -------------------------------------------------------------------------------------
 
 Llama::Llama(const CheckpointWeights& file) : config_(file.config) {
   const Index hidden = config_.hidden_size, inner = config_.intermediate_size;
@@ -130,8 +128,7 @@ Llama Llama::first_layers(Index num_layers) && {
   return std::move(*this);
 }
 
-// --- forward
-// --------------------------------------------------------------------------------------
+// --- forward -------------------------------------------------------------------------------------
 
 Index Llama::checked(std::span<const Token> tokens, Index i) const {
   const Token token = tokens[static_cast<std::size_t>(i)];

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// TrainableLlama: the model of llama/model.hpp with gradients. Read loss_and_gradients() first;
-// each line of the way back undoes one of the way there. The classifier is the embedding. T is
-// float, or double to test against finite differences. Losses and gradients are the same bits with
-// any executor.
+// TrainableLlama: the model of llama/model.hpp with gradients. The classifier is the embedding.
+// T is float, or double to test against finite differences: for both, what computes is compiled once
+// (training_model.cpp). Losses and gradients are the same bits with any executor.
 #pragma once
 
 #include <algorithm>
 #include <concepts>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "llama/checkpoint.hpp"
 #include "llama/training_layers.hpp"
+#include "support/any_executor.hpp"
 
 namespace gqa::examples {
 
@@ -27,21 +26,7 @@ class TrainableLlama {
 
   /// Normal numbers of deviation 0.02, those that write to the residual stream less, by the square
   /// root of how many do (GPT-2's rule); norms of 1.
-  TrainableLlama(const LlamaConfig& config, std::uint64_t seed)
-      : config_(config), embedding_(config.vocab_size, config.hidden_size), final_norm_(hidden()) {
-    for (Index i = 0; i < config.num_layers; ++i) layers_.emplace_back(config);
-    passes_.resize(layers_.size());
-    std::mt19937_64 random(seed);
-    for_each_parameter(
-        [&](const std::string& name, std::span<T> weights, std::span<T>, bool decays) {
-          if (!decays) return std::fill(weights.begin(), weights.end(), T(1));
-          const bool writes = name.ends_with("wo") || name.ends_with("down");
-          const double deviation =
-              writes ? 0.02 / std::sqrt(2.0 * static_cast<double>(config_.num_layers)) : 0.02;
-          std::normal_distribution<double> normal(0, deviation);
-          for (T& w : weights) w = static_cast<T>(normal(random));
-        });
-  }
+  TrainableLlama(const LlamaConfig& config, std::uint64_t seed);
 
   const LlamaConfig& config() const { return config_; }
 
@@ -116,40 +101,13 @@ class TrainableLlama {
 
   /// The mean loss, in nats per token, of `targets` behind `tokens`, both [batch, tokens / batch].
   /// Throws std::invalid_argument.
-  template <Executor E = Serial>
-  double loss(Tokens tokens, Tokens targets, Index batch, E executor = {}) {
+  double loss(Tokens tokens, Tokens targets, Index batch, const AnyExecutor& executor = {}) {
     return forward(tokens, targets, batch, executor);
   }
 
   /// The same, and the gradients of all parameters, which are added to.
-  template <Executor E = Serial>
-  double loss_and_gradients(Tokens tokens, Tokens targets, Index batch, E executor = {}) {
-    const double loss = forward(tokens, targets, batch, executor);
-
-    // loss = cross_entropy(h embeddingᵀ), h = norm(x); logits_ holds its gradient
-    add_weight_gradient(logits_, h_, embedding_.gradient, executor);
-    dx_.setZero(h_.rows(), h_.cols());
-    dy_.resize(h_.rows(), h_.cols());
-    for_each_stretch(executor, h_.rows(), stretch_tokens, [&](Index begin, Index count) {
-      dy_.middleRows(begin, count).noalias() = logits_.middleRows(begin, count) * embedding_.weight;
-    });
-    norm_backward(x_, final_norm_, dy_, dx_, executor);
-    for (std::size_t i = layers_.size(); i-- > 0;) {
-      Layer& layer = layers_[i];
-      Pass& pass = passes_[i];
-      // x += feed_forward(norm(x))
-      layer.feed_forward.backward(pass.feed_forward_h, dx_, pass.feed_forward, dy_,
-                                  layer.dfeed_forward, executor);
-      norm_backward(pass.feed_forward_x, layer.feed_forward_norm, dy_, dx_, executor);
-      // x += attention(norm(x))
-      auto dy = sequences(dy_, batch);
-      layer.attention.backward(sequences(pass.attention_h, batch), sequences(dx_, batch), dy,
-                               pass.attention, layer.dattention, &workspace_, Causal{}, executor);
-      norm_backward(pass.attention_x, layer.attention_norm, dy_, dx_, executor);
-    }
-    embed_backward(tokens, dx_, embedding_.gradient);
-    return loss;
-  }
+  double loss_and_gradients(Tokens tokens, Tokens targets, Index batch,
+                            const AnyExecutor& executor = {});
 
  private:
   /// In the order of for_each_parameter().
@@ -206,66 +164,11 @@ class TrainableLlama {
     return {x.data(), {batch, x.rows() / batch, 1, x.cols()}};
   }
 
-  template <typename E>
-  double forward(Tokens tokens, Tokens targets, Index batch, E& executor) {
-    require(batch > 0 && std::ssize(tokens) % batch == 0, "a batch of ", batch, " doesn't divide ",
-            std::ssize(tokens), " tokens");
-    // The residual stream, x_, is kept as it is before each norm.
-    embed(tokens, embedding_.weight, x_);
-    y_.setZero(x_.rows(), x_.cols());
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      Layer& layer = layers_[i];
-      Pass& pass = passes_[i];
-      add_and_norm(&pass.attention_x, layer.attention_norm, pass.attention_h, executor);
-      auto y = sequences(y_, batch);
-      layer.attention.forward(sequences(pass.attention_h, batch), y, pass.attention, &workspace_,
-                              Causal{}, executor);
-      add_and_norm(&pass.feed_forward_x, layer.feed_forward_norm, pass.feed_forward_h, executor);
-      layer.feed_forward.forward(pass.feed_forward_h, y_, pass.feed_forward, executor);
-    }
-    add_and_norm(nullptr, final_norm_, h_, executor);
-    logits_.resize(h_.rows(), config_.vocab_size);
-    for_each_stretch(executor, h_.rows(), stretch_tokens, [&](Index begin, Index count) {
-      logits_.middleRows(begin, count).noalias() =
-          h_.middleRows(begin, count) * embedding_.weight.transpose();
-    });
-    return cross_entropy(logits_, targets, executor);
-  }
-
-  static TensorView<T> rows_view(Matrix& x, Index begin, Index count) {
-    return {x.data() + begin * x.cols(), {1, count, 1, x.cols()}};
-  }
-
+  double forward(Tokens tokens, Tokens targets, Index batch, const AnyExecutor& executor);
   /// x_ += y_, of which `kept` is a copy unless it is null; h = norm(x_).
-  template <typename E>
-  void add_and_norm(Matrix* kept, const Norm& norm, Matrix& h, E& executor) {
-    if (kept) kept->resize(x_.rows(), x_.cols());
-    h.resize(x_.rows(), x_.cols());
-    for_each_stretch(executor, x_.rows(), stretch_tokens, [&](Index begin, Index count) {
-      x_.middleRows(begin, count) += y_.middleRows(begin, count);
-      if (kept) kept->middleRows(begin, count) = x_.middleRows(begin, count);
-      rms_norm(rows_view(x_, begin, count), norm.weight, rows_view(h, begin, count),
-               double{config_.rms_norm_eps});
-    });
-  }
-
+  void add_and_norm(Matrix* kept, const Norm& norm, Matrix& h, const AnyExecutor& executor);
   /// dx += the gradient in x of norm(x), given that in norm(x), which is overwritten.
-  template <typename E>
-  void norm_backward(Matrix& x, Norm& norm, Matrix& dy, Matrix& dx, E& executor) {
-    // A sum for each stretch, added up in order.
-    Matrix sums = Matrix::Zero(count_stretches(x.rows(), stretch_tokens), x.cols());
-    for_each_stretch(executor, x.rows(), stretch_tokens, [&](Index begin, Index count) {
-      const auto rows = rows_view(dy, begin, count);
-      const std::span<T> sum(sums.row(begin / stretch_tokens).data(), norm.weight.size());
-      rms_norm_backward(rows_view(x, begin, count), norm.weight, rows, rows, sum,
-                        double{config_.rms_norm_eps});
-      dx.middleRows(begin, count) += dy.middleRows(begin, count);
-    });
-    for (Index i = 0; i < sums.rows(); ++i) {
-      for (Index c = 0; c < sums.cols(); ++c)
-        norm.gradient[static_cast<std::size_t>(c)] += sums(i, c);
-    }
-  }
+  void norm_backward(Matrix& x, Norm& norm, Matrix& dy, Matrix& dx, const AnyExecutor& executor);
 
   LlamaConfig config_;
   MatrixParameter embedding_;  // [vocab_size, hidden_size]

@@ -19,8 +19,7 @@ TEST(OnnxData, AllCasesAreThere) {
   EXPECT_EQ(onnx_cases("TensorScatter").size(), 3u);
 }
 
-// --- RotaryEmbedding
-// ------------------------------------------------------------------------------
+// --- RotaryEmbedding -----------------------------------------------------------------------------
 
 class OnnxRotaryEmbedding : public testing::TestWithParam<OnnxCase> {};
 
@@ -71,8 +70,7 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OnnxRotaryEmbedding);
 INSTANTIATE_TEST_SUITE_P(Onnx, OnnxRotaryEmbedding,
                          testing::ValuesIn(onnx_cases("RotaryEmbedding")), onnx_name);
 
-// --- RMSNormalization
-// -----------------------------------------------------------------------------
+// --- RMSNormalization ----------------------------------------------------------------------------
 
 class OnnxRmsNormalization : public testing::TestWithParam<OnnxCase> {};
 
@@ -106,8 +104,7 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OnnxRmsNormalization);
 INSTANTIATE_TEST_SUITE_P(Onnx, OnnxRmsNormalization,
                          testing::ValuesIn(onnx_cases("RMSNormalization")), onnx_name);
 
-// --- TensorScatter
-// --------------------------------------------------------------------------------
+// --- TensorScatter -------------------------------------------------------------------------------
 
 /// A sequence's keys and values as dense [tokens, heads, dim]; the values are the keys negated, to
 /// see that neither is mistaken for the other.

@@ -214,8 +214,7 @@ void check_rules(const AttentionPass<T>& pass, const TensorView<const T>& x, con
                              .value_dim = c.value_dim});
 }
 
-// --- the passes
-// -----------------------------------------------------------------------------------
+// --- the passes ----------------------------------------------------------------------------------
 
 /// Whole sequences, without a cache.
 template <typename T, typename RulesT, typename ExecutorT>
