@@ -35,7 +35,7 @@ GQA_INLINE void prefetch(const std::byte* p) {
   if constexpr (H == Hint::once) __builtin_prefetch(p, 0, 0);
 }
 
-template <Hint H>
+template <Hint H, bool Paced>
 Index read_streams(const ReadPattern& pattern, const std::byte* begin, Index bytes) {
   const Index part = bytes / pattern.streams / step * step;
   Word a{}, b{}, c{}, d{};
@@ -50,6 +50,14 @@ Index read_streams(const ReadPattern& pattern, const std::byte* begin, Index byt
         GQA_UNROLL
         for (Index i = 0; i < step; i += 4 * word_bytes) {
           const auto* words = reinterpret_cast<const Word*>(p + i);
+          if constexpr (Paced) {  // one waits for the other
+            GQA_UNROLL
+            for (Index word = 0; word < 4; ++word) {
+              a ^= words[word];
+              if (word * word_bytes % line == 0) a += words[word];
+            }
+            continue;
+          }
           a ^= words[0];
           b ^= words[1];
           c ^= words[2];
@@ -85,6 +93,8 @@ constexpr std::array patterns{
     ReadPattern{.hint = Hint::l2, .ahead = 128 * kib},
     ReadPattern{.streams = 2, .burst = 32 * kib, .hint = Hint::l2, .ahead = 32 * kib},
     ReadPattern{.streams = 4, .burst = 4 * kib, .hint = Hint::l2, .ahead = 16 * kib},
+    ReadPattern{.paced = true},
+    ReadPattern{.hint = Hint::l2, .ahead = 4 * kib, .paced = true},
     ReadPattern{.hint = Hint::once, .ahead = 1 * kib},
     ReadPattern{.hint = Hint::once, .ahead = 4 * kib},
 };
@@ -95,6 +105,7 @@ std::string ReadPattern::describe() const {
   std::string result = streams == 1 ? "one stream" : text("%d streams, ", streams);
   if (streams > 1) result += "bursts of " + bytes_text(static_cast<double>(burst));
   const char* const where = hint == Hint::l1 ? "to L1" : hint == Hint::l2 ? "to L2" : "for one use";
+  if (paced) result += ", 2 cycles a line";
   if (hint == Hint::none) return result + ", no prefetch";
   return result + ", prefetch " + where + " " + bytes_text(static_cast<double>(ahead)) + " ahead";
 }
@@ -102,15 +113,19 @@ std::string ReadPattern::describe() const {
 std::span<const ReadPattern> read_patterns() { return patterns; }
 
 Index read(const ReadPattern& pattern, const std::byte* begin, Index bytes) {
+  const auto with = [&]<Hint H>() {
+    return pattern.paced ? read_streams<H, true>(pattern, begin, bytes)
+                         : read_streams<H, false>(pattern, begin, bytes);
+  };
   switch (pattern.hint) {
     case Hint::none:
-      return read_streams<Hint::none>(pattern, begin, bytes);
+      return with.operator()<Hint::none>();
     case Hint::l1:
-      return read_streams<Hint::l1>(pattern, begin, bytes);
+      return with.operator()<Hint::l1>();
     case Hint::l2:
-      return read_streams<Hint::l2>(pattern, begin, bytes);
+      return with.operator()<Hint::l2>();
     case Hint::once:
-      return read_streams<Hint::once>(pattern, begin, bytes);
+      return with.operator()<Hint::once>();
   }
   return 0;
 }

@@ -14,10 +14,10 @@
 
 #define GQA_TILES_OF(declare, Storage, T)                                                        \
   declare void multiply_keys(Index, const StripLayout<Storage>&, const QueryFactor<Storage>*,    \
-                             const Storage*, int, int, T*, std::uintptr_t);                      \
+                             const Storage*, int, int, T*, Prefetch);                            \
   declare void multiply_values(Index, const StripLayout<Storage>&, const WeightFactor<Storage>*, \
                                const Storage*, Index, Index, Index, Index, T*, const T*,         \
-                               std::uintptr_t)
+                               Prefetch)
 #define GQA_TILES(declare)                \
   GQA_TILES_OF(declare, float, float);    \
   GQA_TILES_OF(declare, double, double);  \

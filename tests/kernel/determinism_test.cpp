@@ -279,32 +279,36 @@ TEST(DeterminismOfHeads, StaticAndDynamicHeadsGiveTheSameBits) {
 }
 
 TEST(DeterminismOfHeads, AHeadOfALargeCacheHasTheBitsOfTheHeadAlone) {
-  // A single row over more than large_kv_bytes takes another way through a block.
+  // Few rows over more than large_kv_bytes take another way through a block.
   Random random(9);
-  const Index tokens = 1637, dim = 64, num_heads = 32;
+  const Index tokens = 3301, dim = 64, num_kv_heads = 32;
   const auto make = [&](Index heads, Index count) {
     return random_tensor<float>(random, {1, count, heads, dim});
   };
-  const AttentionInput<float, float> one{.q = make(1, 1), .k = make(1, tokens), .v = make(1, tokens)};
-  const auto repeat = [&](const TestTensor<float>& head) {
-    TestTensor<float> all({1, head.shape().tokens, num_heads, dim});
-    for (Index t = 0; t < head.shape().tokens; ++t) {
-      for (Index h = 0; h < num_heads; ++h) {
-        std::copy_n(head.view().row(0, t, 0), dim, all.view().row(0, t, h));
+  const auto repeat = [&](const TestTensor<float>& heads) {
+    const TensorShape shape = heads.shape();
+    TestTensor<float> all({1, shape.tokens, num_kv_heads * shape.heads, dim});
+    for (Index t = 0; t < shape.tokens; ++t) {
+      for (Index h = 0; h < num_kv_heads * shape.heads; ++h) {
+        std::copy_n(heads.view().row(0, t, h % shape.heads), dim, all.view().row(0, t, h));
       }
     }
     return all;
   };
-  const AttentionInput<float, float> many{
-      .q = repeat(one.q), .k = repeat(one.k), .v = repeat(one.v)};
-  const auto cache = many.cache();
-  ASSERT_GT(cache.bytes(), large_kv_bytes);
-  const auto expected = run(one, one.cache(), Causal{});
-  for (const Index threads : {1, 3}) {
-    const auto result = run(many, cache, Causal{}, threads);
-    for (Index h = 0; h < num_heads; ++h) {
-      const float* const row = result.out.view().row(0, 0, h);
-      EXPECT_TRUE(std::equal(row, row + dim, expected.out.view().row(0, 0, 0))) << h;
+  for (const Index group : {1, 2, 5}) {
+    const AttentionInput<float, float> one{
+        .q = make(group, 1), .k = make(1, tokens), .v = make(1, tokens)};
+    const AttentionInput<float, float> many{
+        .q = repeat(one.q), .k = repeat(one.k), .v = repeat(one.v)};
+    const auto cache = many.cache();
+    ASSERT_GT(cache.bytes(), large_kv_bytes);
+    const auto expected = run(one, one.cache(), Causal{});
+    for (const Index threads : {1, 3}) {
+      const auto result = run(many, cache, Causal{}, threads);
+      for (Index h = 0; h < num_kv_heads * group; ++h) {
+        const float* const row = result.out.view().row(0, 0, h);
+        EXPECT_TRUE(std::equal(row, row + dim, expected.out.view().row(0, 0, h % group))) << h;
+      }
     }
   }
 }

@@ -106,7 +106,7 @@ class BackwardBlock {
     // S = Q Kᵀ, dP = dO Vᵀ. The next block comes to L2 meanwhile: packed keys of a long sequence
     // are in L3.
     const auto ahead = [](Index tile, const auto& layout) {
-      return tile == 0 ? static_cast<std::uintptr_t>(layout.block_bytes()) : 0;
+      return Prefetch{tile == 0 ? static_cast<std::uintptr_t>(layout.block_bytes()) : 0};
     };
     for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
       const Index r = tiles_.begin(tile);
@@ -136,7 +136,7 @@ class BackwardBlock {
         multiply_values(tiles_.height(tile), layout_.keys, dscores(r), block.keys,
                         seen[tile].key_begin, seen[tile].key_end, channel,
                         std::min(channel + strip_width, dim), dq(r), static_cast<const T*>(nullptr),
-                        0);
+                        {});
       }
     }
     if (!block.finite_keys) add_dq_row_by_row(block.keys, first, keys, seen);
@@ -289,12 +289,12 @@ class BackwardBlock {
         if (width == strip_width) {
           for (Index lane = 0; lane < width; lane += wide * size) {
             multiply<Keys, wide, A, Product::outputs>(factors, lanes + lane, width, 0, count,
-                                                      sums + lane, dim, nullptr, 0);
+                                                      sums + lane, dim, nullptr, {});
           }
         } else {
           for (Index lane = 0; lane < width; lane += narrow * size) {
             multiply<Keys, narrow, A, Product::outputs>(factors, lanes + lane, width, 0, count,
-                                                        sums + lane, dim, nullptr, 0);
+                                                        sums + lane, dim, nullptr, {});
           }
         }
       }
@@ -315,7 +315,7 @@ class BackwardBlock {
           for (Index c = 0; c < dim; ++c) clean[layout_.keys.value_offset(j, c)] = T(0);
         }
         multiply_values(Index{1}, layout_.keys, dscores(r), clean, seen[tile].key_begin,
-                        seen[tile].key_end, 0, dim, dq(r), static_cast<const T*>(nullptr), 0);
+                        seen[tile].key_end, 0, dim, dq(r), static_cast<const T*>(nullptr), {});
       }
     }
   }

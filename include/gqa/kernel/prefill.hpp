@@ -35,12 +35,12 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
     };
     Block blocks[split_keys / block_keys + max_blocks_ahead];
     const Index bytes = layout.block_bytes();
-    const Index ahead = rows.blocks_ahead();
+    const Index known_ahead = rows.blocks_ahead();
     const Index length = source.length(rows.batch());
     Index own = 0, known = 0;
     const std::byte* next = nullptr;  // behind the known ones
     source.for_each_run(rows.batch(), rows.kv_head(), begin,
-                        std::min(length, end + ahead * block_keys), [&](const StripRun& run) {
+                        std::min(length, end + known_ahead * block_keys), [&](const StripRun& run) {
                           for (Index i = 0; i < run.count; i += block_keys, ++known) {
                             blocks[known] = {.data = run.blocks + i / block_keys * bytes,
                                              .first = run.first + i,
@@ -50,6 +50,9 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
                           next = run.next;
                         });
     if (after && end == length) next = after;
+    bool stream = rows.may_stream();
+    for (Index i = 1; i < own; ++i) stream = stream && blocks[i].data == blocks[i - 1].data + bytes;
+    const Index ahead = stream ? 1 : known_ahead;
     for (Index i = 0; i < own; ++i) {
       const Index later = i + ahead;
       const std::byte* data = later < known ? blocks[later].data
@@ -57,7 +60,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
                                             : nullptr;
       rows.step(reinterpret_cast<const Storage*>(blocks[i].data), blocks[i].first,
                 std::min(blocks[i].keys, end - blocks[i].first),
-                reinterpret_cast<const Storage*>(data));
+                reinterpret_cast<const Storage*>(data), stream);
     }
   }
   rows.finish();

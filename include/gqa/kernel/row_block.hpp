@@ -22,15 +22,13 @@ namespace gqa {
 inline constexpr Index prefetch_bytes = 32 * 1024;
 /// The same in blocks, at most.
 inline constexpr Index max_blocks_ahead = 8;
-/// The same for a single row, as MHA decodes, of keys and values that are too many for L3: it takes
-/// less time than memory does, and this is just far enough for the processor's own prefetching to
-/// go on in the next page of 4 KiB. (Zen 4, 128 MiB, time over that of prefetch_bytes: 0.77 with 4
-/// or 5 KiB, 0.87 with 7, 0.98 with 8; 1.08 to 1.25 with 4 KiB where they are in L3. Two rows gain
-/// 0.07 and four lose 0.1 with 4 KiB; with 7, four rows gain 0.07 from memory, but lose 0.17 in L3
-/// and 0.1 over small pages.)
-inline constexpr Index near_prefetch_bytes = 4 * 1024;
-/// Keys and values of a batch that don't stay in L3. (On the same machine, of 32 MiB.)
-inline constexpr Index large_kv_bytes = 24 * 1024 * 1024;
+/// Few rows take less time than memory does. Where keys and values are too many for L3, here of 32
+/// MiB, they are read strip after strip, as one stream: the processor then reads ahead by itself, but
+/// not across the end of a page. A row alone is helped with all lines a page ahead, more rows only
+/// with those that a page begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26 and 25
+/// GB/s; a block ahead 20 to 22. Where they are in L3, four rows would lose up to 0.3.)
+inline constexpr Index large_kv_bytes = 48 * 1024 * 1024;
+inline constexpr std::uintptr_t page_bytes = 4096, page_start_bytes = 512;
 
 inline namespace GQA_ISA {
 
@@ -70,7 +68,7 @@ class RowBlock {
         queries_(call, layout, scratch.queries, batch, kv_head, row_begin, rows),
         tiles_(queries_.tiles()),
         softmax_(call.rules, layout, scratch.softmax),
-        nearby_(is_nearby(call)) {}
+        may_stream_(may_stream(call)) {}
 
   Index rows() const { return queries_.size(); }
   Index batch() const { return queries_.batch(); }
@@ -90,36 +88,40 @@ class RowBlock {
     return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::full;
   }
 
-  /// How many blocks ahead of step()'s `block` its `later` is to be.
+  /// How many blocks ahead of step()'s `block` its `later` is to be, unless it is read as a stream.
   Index blocks_ahead() const {
-    if (nearby_) return 1;
     return std::min(max_blocks_ahead, ceil_div(prefetch_bytes, layout_.block_bytes()));
   }
+
+  /// Is step() to read a block as a stream, if the next one is right behind it?
+  bool may_stream() const { return may_stream_; }
 
   /// One block of keys and values: `keys` of them, from index `first` on. `later` is a block that
   /// will be read soon, or null: it is brought to L2 while this one is multiplied, line by line,
   /// which is what makes a decode step take the larger of memory time and compute time rather than
-  /// their sum.
-  void step(const Storage* block, Index first, Index keys, const Storage* later = nullptr) {
-    const std::uintptr_t ahead = prefetch_distance(block, later, 0);
+  /// their sum. As a stream, strip after strip, it is the next one.
+  void step(const Storage* block, Index first, Index keys, const Storage* later = nullptr,
+            bool stream = false) {
+    const Prefetch prefetch =
+        stream ? stream_prefetch(block, later, 0) : block_prefetch(block, later);
     Seen seen[max_block_tiles];
     if (!look(rules_, queries_, first, keys, seen)) return;
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
     for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
-      if (nearby_) {  // a single row
+      if (stream) {
         for (int strip = begin; strip < end; ++strip) {
-          multiply_keys<1>(layout_, queries_.packed(0), block, strip, strip + 1, softmax_.scores(0),
-                           ahead);
+          multiply_keys(rows(), layout_, queries_.packed(0), block, strip, strip + 1,
+                        softmax_.scores(0), prefetch);
         }
         return;
       }
       multiply_keys(tiles_.height(tile), layout_, queries_.packed(tile), block, begin, end,
-                    softmax_.scores(tiles_.begin(tile)), tile == 0 ? ahead : 0);
+                    softmax_.scores(tiles_.begin(tile)), tile == 0 ? prefetch : Prefetch{});
     });
 
     // P = 2^(S - max), O and the sums rescaled where the maximum grew.
-    if constexpr (quantized) prefetch_scales(block, ahead);
+    if constexpr (quantized) prefetch_scales(block, prefetch.ahead);
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       if (seen[tile].nothing()) continue;
       softmax_.softmax(queries_, tiles_.begin(tile), tiles_.begin(tile + 1), block, first, keys,
@@ -128,7 +130,7 @@ class RowBlock {
 
     // O += P V. Strips outside again, now of channels.
     const Index dim = layout_.padded_value_dim();
-    const Index width = tiles_.count() == 1 && !nearby_ ? dim : strip_width;
+    const Index width = tiles_.count() == 1 && !stream ? dim : strip_width;
     const bool poisoned = hides_non_finite_values(block, seen);
     for (Index channel = 0; channel < dim; channel += width) {
       for (Index tile = 0; tile < tiles_.count(); ++tile) {
@@ -138,9 +140,9 @@ class RowBlock {
                         seen[tile].key_begin, seen[tile].key_end, channel,
                         std::min(channel + width, dim), softmax_.out_row(r),
                         softmax_.weight_scale(r),
-                        nearby_ ? prefetch_distance(block, later, layout_.value_offset(0, channel))
-                        : tile == 0 ? ahead
-                                    : 0);
+                        stream      ? stream_prefetch(block, later, layout_.value_offset(0, channel))
+                        : tile == 0 ? prefetch
+                                    : Prefetch{});
       }
     }
     if (poisoned) add_values_row_by_row(block, first, keys, seen);
@@ -175,28 +177,32 @@ class RowBlock {
   void finish() { softmax_.finish(rows()); }
 
  private:
-  /// Does step() prefetch near_prefetch_bytes ahead, and read strip after strip, so that a block is
-  /// one stream? Not the integers of quantised storage, which need two strips' sums in flight, and
-  /// no small blocks, as many begin where the processor doesn't expect it.
+  /// Not of quantised storage, whose softmax lets the stream wait for too long.
   template <typename Call>
-  bool is_nearby(const Call& call) const {
+  bool may_stream(const Call& call) const {
     const Index blocks = ceil_div(call.source.length(batch()), block_keys);
-    return rows() == 1 && !quantized && layout_.block_bytes() >= 32 * 1024 &&
+    return rows() <= few_rows && !quantized &&
            call.source.batch() * call.source.num_kv_heads() * blocks >=
                large_kv_bytes / layout_.block_bytes();
   }
-  /// What is prefetched when something of a block's strip at `offset` is read: so many bytes behind
-  /// it, near the end of the block in what follows it.
-  std::uintptr_t prefetch_distance(const Storage* block, const Storage* later, Index offset) const {
-    const auto address = [](const Storage* p) { return reinterpret_cast<std::uintptr_t>(p); };
-    const std::uintptr_t to_later = later ? address(later) - address(block) : 0;
-    if (!nearby_) return to_later;
-    constexpr Index near = near_prefetch_bytes;
-    const Index bytes = layout_.block_bytes();
-    const Index half_strip = layout_.value_strip_elements() * Index{sizeof(Storage)} / 2;
-    if (offset * Index{sizeof(Storage)} + half_strip + near < bytes) return near;
-    return later ? to_later - static_cast<std::uintptr_t>(bytes - near) : 0;
+
+  /// What is prefetched while `block` is read: `later`.
+  static Prefetch block_prefetch(const Storage* block, const Storage* later) {
+    return {.ahead = later ? address(later) - address(block) : 0};
   }
+  /// The same while `block`'s strip at `offset` is read as a part of a stream: what is a page ahead,
+  /// near the end of the block in `later`.
+  Prefetch stream_prefetch(const Storage* block, const Storage* later, Index offset) const {
+    const auto bytes = static_cast<std::uintptr_t>(layout_.block_bytes());
+    const Index middle = offset + layout_.value_strip_elements() / 2;
+    const bool near_end =
+        static_cast<std::uintptr_t>(middle) * sizeof(Storage) + page_bytes >= bytes;
+    return {.ahead = !near_end ? page_bytes
+                     : later   ? address(later) - address(block) + page_bytes - bytes
+                               : 0,
+            .skip = rows() == 1 ? 0 : page_bytes - page_start_bytes};  // both powers of two
+  }
+  static std::uintptr_t address(const Storage* p) { return reinterpret_cast<std::uintptr_t>(p); }
 
   /// The scales of the block `ahead` bytes behind this one, as the products do with the rest.
   void prefetch_scales(const Storage* block, std::uintptr_t ahead) const {
@@ -236,7 +242,7 @@ class RowBlock {
         }
         multiply_values(Index{1}, layout_, softmax_.weights(r), clean, seen[tile].key_begin,
                         seen[tile].key_end, 0, dim, softmax_.out_row(r), softmax_.weight_scale(r),
-                        0);
+                        {});
       }
     }
   }
@@ -248,7 +254,7 @@ class RowBlock {
   QueryRows<Storage> queries_;
   RowTiles tiles_;
   Softmax softmax_;
-  bool nearby_;
+  bool may_stream_;
 };
 
 }  // namespace GQA_ISA

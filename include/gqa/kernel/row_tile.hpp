@@ -70,7 +70,7 @@ void multiply_value_rows(const float* weights, const float* values, Index stride
     for (; channel + Registers * size <= value_dim; channel += Registers * size) {
       multiply<Rows, Registers, Step<block_keys, 1>, Product::outputs>(
           weights, values + channel, stride, strip_width, block_keys, out + channel, value_dim,
-          nullptr, ahead);
+          nullptr, Prefetch{ahead});
     }
   };
   constexpr int half_strip = static_cast<int>(strip_width / size / 2);

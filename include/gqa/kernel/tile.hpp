@@ -22,6 +22,16 @@ inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
 /// Registers per row of a tile: few rows need more of them, to have enough sums in flight.
 constexpr int tile_registers(int rows) { return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2; }
 
+/// What a product brings to L2 while it reads B: the lines that are `ahead` bytes behind what is read,
+/// except those whose address has one of the bits of `skip`, which tiles of few rows on one strip
+/// heed.
+struct Prefetch {
+  std::uintptr_t ahead = 0;
+  std::uintptr_t skip = 0;
+};
+/// Of so many rows at most, the processor sees far enough ahead to read while it multiplies.
+inline constexpr int few_rows = 5;
+
 /// How rows [0, rows) are cut into tiles of nearly the same height.
 class RowTiles {
  public:
@@ -55,16 +65,16 @@ using WeightFactor = simd::Factor<Storage, Product::outputs>;
 /// C = A · B (scores) or C += A · B (outputs) for Rows rows and Registers packs of lanes. A and B
 /// are `steps` steps of packing<Storage> depths each; in B, `b_step` objects from a step to the
 /// next, `b_strip` from a strip to the next. Integer weights are multiplied with a row's `scale`.
-/// What is `ahead` bytes behind B is prefetched.
 template <int Rows, int Registers, typename A, Product product, typename Storage, typename T>
 void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storage* GQA_RESTRICT b,
               Index b_step, Index b_strip, Index steps, T* GQA_RESTRICT c, Index c_row,
-              const std::type_identity_t<T>* scale, std::uintptr_t ahead) {
+              const std::type_identity_t<T>* scale, Prefetch prefetch) {
   using Pack = simd::Pack<T>;
   using Dot = simd::Dot<Storage, product>;
   constexpr bool integers = is_quantized<Storage>;
   constexpr Index n = lane_objects<Storage>;
   constexpr Index per_strip = strip_width / Pack::size;
+  constexpr bool may_skip = Rows > 1 && Rows <= few_rows && Registers <= per_strip;
   typename Dot::Sum sum[Rows][Registers];
   GQA_UNROLL
   for (int i = 0; i < Rows; ++i) {
@@ -79,12 +89,16 @@ void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storag
   }
   for (Index k = 0; k < steps; ++k) {
     typename Dot::Lanes lanes[Registers];
+    const bool prefetches =
+        !may_skip || ((reinterpret_cast<std::uintptr_t>(b) + prefetch.ahead) & prefetch.skip) == 0;
     GQA_UNROLL
     for (int j = 0; j < Registers; ++j) {
       const Storage* lane = b + j / per_strip * b_strip + j % per_strip * Pack::size * n;
       lanes[j] = Dot::load(lane);
       constexpr Index line = alignment / sizeof(Storage);
-      if (j % per_strip * Pack::size * n % line == 0) simd::prefetch(lane, ahead);
+      if (prefetches && j % per_strip * Pack::size * n % line == 0) {
+        simd::prefetch(lane, prefetch.ahead);
+      }
     }
     GQA_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -123,7 +137,7 @@ GQA_INLINE void with_rows(Index n, F f) {
 template <int Rows, typename Storage, typename T>
 void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
                    const Storage* block, int strip_begin, int strip_end, T* s,
-                   std::uintptr_t ahead) {
+                   Prefetch prefetch) {
   constexpr Index p = packing<Storage>, n = lane_objects<Storage>;
   constexpr int per_strip = static_cast<int>(strip_width / simd::Pack<T>::size);
   constexpr int wide = tile_registers(Rows);
@@ -132,7 +146,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage
   if constexpr (wide > per_strip) {  // a tile across both strips
     if (strip_begin == 0 && strip_end == 2) {
       multiply<Rows, wide, Step<p, Rows * p>, Product::scores>(
-          q, block, strip_width * n, strip, steps, s, block_keys, nullptr, ahead);
+          q, block, strip_width * n, strip, steps, s, block_keys, nullptr, prefetch);
       return;
     }
   }
@@ -142,7 +156,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage
       const Index lane = r * simd::Pack<T>::size;
       multiply<Rows, registers, Step<p, Rows * p>, Product::scores>(
           q, block + i * strip + lane * n, strip_width * n, strip, steps,
-          s + i * strip_width + lane, block_keys, nullptr, ahead);
+          s + i * strip_width + lane, block_keys, nullptr, prefetch);
     }
   }
 }
@@ -151,7 +165,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage
 template <int Rows, typename Storage, typename T>
 void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Storage>* weights,
                      const Storage* block, Index key_begin, Index key_end, Index begin, Index end,
-                     T* out, const T* scale, std::uintptr_t ahead) {
+                     T* out, const T* scale, Prefetch prefetch) {
   constexpr Index p = packing<Storage>, n = lane_objects<Storage>;
   constexpr Index size = simd::Pack<T>::size;
   constexpr int per_strip = static_cast<int>(strip_width / size);
@@ -166,7 +180,7 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
     for (; channel + 2 * strip_width <= end; channel += 2 * strip_width) {
       multiply<Rows, wide, A, Product::outputs>(a, at(channel), strip_width * n,
                                                 layout.value_strip_elements(), steps, out + channel,
-                                                out_row, scale, ahead);
+                                                out_row, scale, prefetch);
     }
   }
   constexpr int registers = std::min(wide, per_strip);
@@ -174,24 +188,24 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
     for (Index lane = 0; lane < strip_width; lane += registers * size) {
       multiply<Rows, registers, A, Product::outputs>(a, at(channel) + lane * n, strip_width * n, 0,
                                                      steps, out + channel + lane, out_row, scale,
-                                                     ahead);
+                                                     prefetch);
     }
   }
   constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
     multiply<Rows, narrow, A, Product::outputs>(a, at(channel) + lane * n, strip_width / 2 * n, 0,
-                                                steps, out + channel + lane, out_row, scale, ahead);
+                                                steps, out + channel + lane, out_row, scale, prefetch);
   }
 }
 
 /// S = Q Kᵀ: scores of a tile's query rows, packed as [steps][rows][p], with the strips
-/// [strip_begin, strip_end) of a block's keys, into s [rows][64]. `ahead` as in multiply().
+/// [strip_begin, strip_end) of a block's keys, into s [rows][64].
 template <typename Storage, typename T>
 void multiply_keys(Index rows, const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
                    const Storage* block, int strip_begin, int strip_end, T* s,
-                   std::uintptr_t ahead) {
+                   Prefetch prefetch) {
   with_rows(rows, [&]<int Rows>() {
-    multiply_keys<Rows>(layout, q, block, strip_begin, strip_end, s, ahead);
+    multiply_keys<Rows>(layout, q, block, strip_begin, strip_end, s, prefetch);
   });
 }
 
@@ -202,10 +216,10 @@ template <typename Storage, typename T>
 void multiply_values(Index rows, const StripLayout<Storage>& layout,
                      const WeightFactor<Storage>* weights, const Storage* block, Index key_begin,
                      Index key_end, Index begin, Index end, T* out, const T* scale,
-                     std::uintptr_t ahead) {
+                     Prefetch prefetch) {
   with_rows(rows, [&]<int Rows>() {
     multiply_values<Rows>(layout, weights, block, key_begin, key_end, begin, end, out, scale,
-                          ahead);
+                          prefetch);
   });
 }
 
