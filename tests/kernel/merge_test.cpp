@@ -10,8 +10,6 @@
 namespace gqa::test {
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
 template <typename T>
 LseView<const T> const_lse(const AttentionResult<T, T>& r) {
   return {r.lse.data(), r.out.shape().batch, r.out.shape().heads, r.out.shape().tokens};

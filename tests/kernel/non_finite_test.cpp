@@ -11,7 +11,6 @@ namespace gqa::test {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 /// One type of rules and one of executors: attend() is compiled once for most tests.
 constexpr TestExecutor one_thread{1};

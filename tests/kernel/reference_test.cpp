@@ -13,7 +13,6 @@ namespace gqa::test {
 namespace {
 
 using Tensor = Eigen::Tensor<double, 4, Eigen::RowMajor>;
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 /// One query head over two keys: scores ln 1 = 0 and ln 3, so weights 1/4 and 3/4.
 struct TwoKeys {

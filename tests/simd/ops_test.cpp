@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "gqa/simd/arch.hpp"
+#include "special_numbers.hpp"
 #include "support/isa.hpp"
 #include "support/random.hpp"
 
@@ -39,11 +40,6 @@ TEST(SimdOps, AreThoseOfTheInstructionSetThatThisIsCompiledFor) {
   EXPECT_STREQ(simd::isa_name, "avx2");
 #endif
 }
-
-template <typename T>
-constexpr T nan = std::numeric_limits<T>::quiet_NaN();
-template <typename T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
 
 template <typename T>
 class SimdOps : public testing::Test {

@@ -11,16 +11,12 @@
 #include <limits>
 #include <vector>
 
+#include "special_numbers.hpp"
 #include "support/isa.hpp"
 #include "support/random.hpp"
 
 namespace gqa::test {
 namespace {
-
-template <typename T>
-constexpr T nan = std::numeric_limits<T>::quiet_NaN();
-template <typename T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
 
 /// The lanes of a pack.
 template <typename T>

@@ -5,6 +5,7 @@
 // very numbers that the kernels were given, and the row scales of support/tolerance.hpp beside it.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "tolerance.hpp"
 
 namespace gqa::test {
+
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
 
 /// One call's queries, keys and values. Empty lengths, q_lens and positions stand for attend()'s
 /// defaults.

@@ -33,9 +33,6 @@ inline namespace GQA_ISA {
 template <typename Call>
 using RowBlockOf = RowBlock<typename Call::Storage, typename Call::Rules>;
 
-/// Of memory; 4 KiB where there are no huge pages.
-inline constexpr Index page_bytes = 4096;
-
 /// The parts of one sequence whose keys are split into `splits`.
 template <typename Call>
 SequenceParts sequence_parts(const Call& call, Index splits, Index b) {
@@ -160,7 +157,8 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   if (few_rows) {
     // As many as make up a page of a token's keys, but not so many that workers go without.
     const Index heads = call.shape.num_kv_heads;
-    const Index page = page_bytes / (call.shape.head_dim * Index{sizeof(typename Call::Storage)});
+    const Index key_bytes = call.shape.head_dim * Index{sizeof(typename Call::Storage)};
+    const Index page = memory_page_bytes / key_bytes;
     const Index fair = concurrency > 1 ? split_tasks / (4 * concurrency) : heads;
     plan.heads_together = std::clamp(std::min(page, fair), Index{1}, heads);
     while (heads % plan.heads_together != 0) --plan.heads_together;

@@ -28,7 +28,7 @@ inline constexpr Index max_blocks_ahead = 8;
 /// with those that a page begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26 and 25
 /// GB/s; a block ahead 20 to 22. Where they are in L3, four rows would lose up to 0.3.)
 inline constexpr Index large_kv_bytes = 48 * 1024 * 1024;
-inline constexpr std::uintptr_t page_bytes = 4096, page_start_bytes = 512;
+inline constexpr Index memory_page_bytes = 4096, memory_page_start_bytes = 512;
 
 inline namespace GQA_ISA {
 
@@ -193,14 +193,13 @@ class RowBlock {
   /// The same while `block`'s strip at `offset` is read as a part of a stream: what is a page ahead,
   /// near the end of the block in `later`.
   Prefetch stream_prefetch(const Storage* block, const Storage* later, Index offset) const {
-    const auto bytes = static_cast<std::uintptr_t>(layout_.block_bytes());
-    const Index middle = offset + layout_.value_strip_elements() / 2;
-    const bool near_end =
-        static_cast<std::uintptr_t>(middle) * sizeof(Storage) + page_bytes >= bytes;
-    return {.ahead = !near_end ? page_bytes
-                     : later   ? address(later) - address(block) + page_bytes - bytes
-                               : 0,
-            .skip = rows() == 1 ? 0 : page_bytes - page_start_bytes};  // both powers of two
+    const Index middle = (offset + layout_.value_strip_elements() / 2) * Index{sizeof(Storage)};
+    const Index to_end = layout_.block_bytes() - memory_page_bytes;
+    const auto from_end = [&] { return address(later) - address(block) - std::uintptr_t(to_end); };
+    // The lines with none of these bits are those that a page begins with: both are powers of two.
+    constexpr std::uintptr_t within_page = memory_page_bytes - memory_page_start_bytes;
+    return {.ahead = middle < to_end ? std::uintptr_t{memory_page_bytes} : later ? from_end() : 0,
+            .skip = rows() == 1 ? 0 : within_page};
   }
   static std::uintptr_t address(const Storage* p) { return reinterpret_cast<std::uintptr_t>(p); }
 
