@@ -80,6 +80,7 @@ def draw(results, point, path):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib import ticker
 
     figure, ((by_alpha, by_method), (by_time, by_decode)) = plt.subplots(2, 2, figsize=(12, 9))
     percent = [100 * alpha for alpha in results.alphas]
@@ -96,10 +97,11 @@ def draw(results, point, path):
                     axes.plot(xs(key), results.curve(key), styles[method], color=colours[heads],
                               label=f"{method}, {heads} KV heads")
         axes.set(xlabel=what, ylabel="held-out loss, nats per token", yscale="log")
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(10))
         axes.yaxis.set_major_formatter("{x:.2f}")
-        axes.yaxis.set_minor_formatter("{x:.2f}")
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
         axes.grid(alpha=0.3)
-    by_alpha.legend(fontsize=7)
+    by_alpha.legend(fontsize=7, ncol=2, loc="upper right")
 
     width = 0.8 / max(len(results.heads), 1)
     for i, heads in enumerate(results.heads):

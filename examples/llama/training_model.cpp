@@ -124,7 +124,13 @@ void TrainableLlama<T>::norm_backward(Matrix& x, Norm& norm, Matrix& dy, Matrix&
   }
 }
 
-template class TrainableLlama<float>;
-template class TrainableLlama<double>;
+// Member by member: clang 14 would instantiate those that only T = float has for double, too.
+#define GQA_TRAINABLE(T)                                                                     \
+  template TrainableLlama<T>::TrainableLlama(const LlamaConfig&, std::uint64_t);             \
+  template double TrainableLlama<T>::forward(Tokens, Tokens, Index, const AnyExecutor&);     \
+  template double TrainableLlama<T>::loss_and_gradients(Tokens, Tokens, Index, const AnyExecutor&)
+GQA_TRAINABLE(float);
+GQA_TRAINABLE(double);
+#undef GQA_TRAINABLE
 
 }  // namespace gqa::examples
