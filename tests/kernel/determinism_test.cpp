@@ -295,11 +295,11 @@ TEST(DeterminismOfHeads, AHeadOfALargeCacheHasTheBitsOfTheHeadAlone) {
     }
     return all;
   };
-  for (const Index group : {1, 2, 5}) {
-    const AttentionInput<float, float> one{
-        .q = make(group, 1), .k = make(1, tokens), .v = make(1, tokens)};
-    const AttentionInput<float, float> many{
-        .q = repeat(one.q), .k = repeat(one.k), .v = repeat(one.v)};
+  AttentionInput<float, float> one{.q = {}, .k = make(1, tokens), .v = make(1, tokens)};
+  AttentionInput<float, float> many{.q = {}, .k = repeat(one.k), .v = repeat(one.v)};
+  for (const Index group : {1, 4}) {
+    one.q = make(group, 1);
+    many.q = repeat(one.q);
     const auto cache = many.cache();
     ASSERT_GT(cache.bytes(), large_kv_bytes);
     const auto expected = run(one, one.cache(), Causal{});
