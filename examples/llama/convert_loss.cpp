@@ -32,6 +32,7 @@
 #include "llama/checkpoint.hpp"
 #include "llama/convert.hpp"
 #include "llama/tokenizer.hpp"
+#include "support/clock.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -56,10 +57,6 @@ std::vector<std::vector<Llama::Token>> read_tokens(const std::string& path) {
   } catch (const nlohmann::json::exception& error) {
     throw std::runtime_error(path + ": " + error.what());
   }
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void run(const Options& options) {

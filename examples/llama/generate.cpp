@@ -26,6 +26,7 @@
 #include "llama/model.hpp"
 #include "llama/sampler.hpp"
 #include "llama/tokenizer.hpp"
+#include "support/clock.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -39,10 +40,6 @@ struct Options {
   std::string kv_dtype = "f32";
   Index threads = 1;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Prints what tokens say, piece by piece. Control characters, which byte tokens may be, stay away
 /// from the terminal.

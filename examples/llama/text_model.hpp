@@ -6,7 +6,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -15,6 +14,7 @@
 #include "llama/model.hpp"
 #include "llama/sampler.hpp"
 #include "llama/tokenizer.hpp"
+#include "support/command_line.hpp"
 
 namespace gqa::examples {
 
@@ -95,22 +95,5 @@ class TextModel {
   Llama model_;
   std::optional<Tokenizer> tokenizer_;
 };
-
-/// Parses, runs, and reports errors on stderr with exit status 1.
-template <typename Run>
-int run_program(CLI::App& app, int argc, char** argv, Run run) {
-  try {
-    app.parse(argc, argv);
-    run();
-    return std::cout.flush() ? 0 : 1;
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-  } catch (const std::exception& error) {
-    std::cerr << app.get_name() << ": " << error.what() << "\n";
-  }
-  return 1;
-}
 
 }  // namespace gqa::examples

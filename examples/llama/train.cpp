@@ -13,13 +13,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
 
 #include "llama/training_run.hpp"
+#include "support/command_line.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -114,7 +114,7 @@ void run(const Options& options, const Changes& changes) {
 int run(int argc, char** argv) {
   Options options;
   Changes changes;
-  CLI::App app("Trains a Llama on a text.");
+  CLI::App app("Trains a Llama on a text.", "train");
   app.add_option("TEXT", options.text, "what to learn; the last tenth is held out")->required();
   app.add_option("OUT", options.out, "the checkpoint to write")->required();
   app.add_option("--tokenizer", options.tokenizer, "bytes, or a llama2.c tokenizer")
@@ -141,18 +141,7 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "that a step uses")->check(CLI::Range(1, 1024));
   app.add_flag("--resume", options.resume,
                "go on from OUT.state; shapes and steps are those of its run");
-  try {
-    app.parse(argc, argv);
-    run(options, changes);
-    return std::fflush(stdout) == 0 ? 0 : 1;
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-  } catch (const std::exception& error) {
-    std::cerr << "train: " << error.what() << "\n";
-  }
-  return 1;
+  return run_program(app, argc, argv, [&] { run(options, changes); });
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "llama/optimizer.hpp"
 #include "llama/training_model.hpp"
+#include "support/clock.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -22,10 +23,6 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint64_t>(b)) * 0x100000001b3u;
   return hash;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// What a run is and where it stands, but for the weights and their moments.

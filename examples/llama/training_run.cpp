@@ -10,14 +10,12 @@
 #include <cstdio>
 #include <utility>
 
+#include "support/clock.hpp"
+
 namespace gqa::examples {
 namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 }  // namespace
 

@@ -15,15 +15,14 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "llama/training_run.hpp"
 #include "llama/uptraining.hpp"
+#include "support/command_line.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -238,7 +237,7 @@ void run(const Options& given) {
 int run(int argc, char** argv) {
   Options options;
   UptrainingOptions& uptraining = options.uptraining;
-  CLI::App app("Converts a multi-head model to fewer KV heads and trains it on.");
+  CLI::App app("Converts a multi-head model to fewer KV heads and trains it on.", "uptrain");
   app.add_option("TEXT", options.text, "what to learn, byte by byte; the last tenth is held out")
       ->required();
   app.add_option("FOLDER", options.folder, "where runs are kept")->required();
@@ -267,18 +266,7 @@ int run(int argc, char** argv) {
   positive("--lr", uptraining.learning_rate, "of uptraining, constant");
   positive("--calibration", uptraining.calibration, "sequences that aligned and fit look at");
   app.add_option("--threads", uptraining.threads, "that a step uses")->check(CLI::Range(1, 1024));
-  try {
-    app.parse(argc, argv);
-    run(options);
-    return std::fflush(stdout) == 0 ? 0 : 1;
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-  } catch (const std::exception& error) {
-    std::cerr << "uptrain: " << error.what() << "\n";
-  }
-  return 1;
+  return run_program(app, argc, argv, [&] { run(options); });
 }
 
 }  // namespace

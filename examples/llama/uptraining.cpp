@@ -9,13 +9,10 @@
 #include <utility>
 
 #include "llama/convert.hpp"
+#include "support/clock.hpp"
 
 namespace gqa::examples {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// A base's weights with the attention of a model that was converted from it.
 CheckpointWeights with_attention(CheckpointWeights weights, const Llama& model) {
