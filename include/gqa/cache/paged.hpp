@@ -193,10 +193,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
  private:
   static constexpr bool reuses_blocks = true;
 
-  Index pages_for(Index tokens) const {
-    const Index whole = tokens / options_.page_tokens;
-    return whole + (tokens > whole * options_.page_tokens);
-  }
+  Index pages_for(Index tokens) const { return ceil_div(tokens, options_.page_tokens); }
   Index head_bytes() const {
     return options_.page_tokens / block_keys * this->strips().block_bytes();
   }

@@ -199,7 +199,7 @@ class RowBlock {
     // The lines with none of these bits are those that a page begins with: both are powers of two.
     constexpr std::uintptr_t within_page = memory_page_bytes - memory_page_start_bytes;
     return {.ahead = middle < to_end ? std::uintptr_t{memory_page_bytes} : later ? from_end() : 0,
-            .skip = rows() == 1 ? 0 : within_page};
+            .skip = within_page};
   }
   static std::uintptr_t address(const Storage* p) { return reinterpret_cast<std::uintptr_t>(p); }
 

@@ -23,8 +23,8 @@ inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
 constexpr int tile_registers(int rows) { return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2; }
 
 /// What a product brings to L2 while it reads B: the lines that are `ahead` bytes behind what is read,
-/// except those whose address has one of the bits of `skip`, which tiles of few rows on one strip
-/// heed.
+/// except those whose address has one of the bits of `skip`: tiles of two to few_rows rows on one
+/// strip heed that.
 struct Prefetch {
   std::uintptr_t ahead = 0;
   std::uintptr_t skip = 0;

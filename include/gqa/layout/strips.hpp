@@ -26,7 +26,7 @@ inline constexpr Index strip_width = 32;
 constexpr Index round_up(Index n, Index multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
-constexpr Index ceil_div(Index n, Index d) { return (n + d - 1) / d; }
+constexpr Index ceil_div(Index n, Index d) { return n / d + (n % d > 0); }  // overflows nowhere
 
 /// Where everything is in a block of 64 keys and values kept as `Storage`. Offsets and sizes count
 /// objects of this type, unless they say bytes; but for Int4, an object is an element.
