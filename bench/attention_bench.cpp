@@ -21,7 +21,8 @@
 //   roofline           max(bytes / bandwidth, flops / peak) / time; the bandwidth is that of
 //                      reading the case's own keys and values, so that of the memory they are in
 //   bytes_per_second   keys and values / time: decode reads each of them once
-//   flops              multiplications and additions per second, of the pairs that Causal shows: two
+//   flops              multiplications and additions per second, of the pairs that Causal shows:
+//   two
 //                      products each, of gradients five
 //   limit_bandwidth, limit_flops
 //   time_ratio, roofline_ratio

@@ -99,18 +99,27 @@ struct Maybe {
       if (part) part->check(shape);
     }
   }
-  bool visible(const Where& where) const requires Mask<Part> {
+  bool visible(const Where& where) const
+    requires Mask<Part>
+  {
     return !part || part->visible(where);
   }
-  Coverage tile(const Tile& tile) const requires Mask<Part> {
+  Coverage tile(const Tile& tile) const
+    requires Mask<Part>
+  {
     return part ? part->tile(tile) : Coverage::full;
   }
   template <typename T>
-  T score(T x, const Where& where) const requires ScoreRule<Part> {
+  T score(T x, const Where& where) const
+    requires ScoreRule<Part>
+  {
     return part ? part->score(x, where) : x;
   }
-  float sink(Index head) const requires requires(const Part& p) { p.sink(head); }
-  { return part ? part->sink(head) : -std::numeric_limits<float>::infinity(); }
+  float sink(Index head) const
+    requires requires(const Part& p) { p.sink(head); }
+  {
+    return part ? part->sink(head) : -std::numeric_limits<float>::infinity();
+  }
 };
 
 /// Query is float or double: 16-bit queries are computed as the floats that they are.

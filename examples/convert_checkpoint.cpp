@@ -25,9 +25,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint_shape.hpp"
 #include "checkpoint/copy.hpp"
 #include "checkpoint/folder.hpp"
-#include "checkpoint/checkpoint_shape.hpp"
 #include "llama/convert.hpp"
 #include "llama/hugging_face.hpp"
 
@@ -91,8 +91,8 @@ void report(Index layer, const LayerConversion& conversion, Index group) {
 }
 
 /// k_proj and v_proj of one layer, in the type that they have.
-LayerConversion pool_tensors(const CheckpointFolder& folder, const CheckpointShape& model, Index layer,
-                             const ConversionOptions& options, CheckpointCopy& copy) {
+LayerConversion pool_tensors(const CheckpointFolder& folder, const CheckpointShape& model,
+                             Index layer, const ConversionOptions& options, CheckpointCopy& copy) {
   const HeadPooling pooling{.from = model.attention.num_kv_heads, .to = options.num_kv_heads};
   LayerConversion result;
   const auto pool = [&](const std::string& rest, Index cols, std::uint64_t salt) {

@@ -56,8 +56,8 @@ double gib(double bytes) { return bytes / 0x1p30; }
 Index longest_context(const ModelShape& model, Index kv_heads, const Options& options) {
   const double weights = static_cast<double>(model.parameters(kv_heads)) * options.bytes_per_weight;
   const auto fits = [&](Index blocks) {
-    return weights + model.kv_bytes(kv_heads, options.kv_dtype, blocks * block_keys,
-                                    options.batch) <=
+    return weights +
+               model.kv_bytes(kv_heads, options.kv_dtype, blocks * block_keys, options.batch) <=
            options.memory;
   };
   constexpr Index endless = Index{1} << 34;  // tokens

@@ -44,8 +44,8 @@ std::span<const ComputeProbe> compute_probes(Arithmetic arithmetic);
 enum class Hint { none, l1, l2, once };
 
 /// A way of reading memory from end to end: cut into `streams` parts that are read side by side,
-/// `burst` bytes of each in turn, prefetching `ahead` bytes further; `paced`, at two cycles a line, as
-/// demand that is too fast takes the place of the processor's own prefetching, and is slower.
+/// `burst` bytes of each in turn, prefetching `ahead` bytes further; `paced`, at two cycles a line,
+/// as demand that is too fast takes the place of the processor's own prefetching, and is slower.
 struct ReadPattern {
   int streams = 1;
   Index burst = 4096;

@@ -16,8 +16,7 @@
   declare void multiply_keys(Index, const StripLayout<Storage>&, const QueryFactor<Storage>*,    \
                              const Storage*, int, int, T*, Prefetch);                            \
   declare void multiply_values(Index, const StripLayout<Storage>&, const WeightFactor<Storage>*, \
-                               const Storage*, Index, Index, Index, Index, T*, const T*,         \
-                               Prefetch)
+                               const Storage*, Index, Index, Index, Index, T*, const T*, Prefetch)
 #define GQA_TILES(declare)                \
   GQA_TILES_OF(declare, float, float);    \
   GQA_TILES_OF(declare, double, double);  \

@@ -69,8 +69,8 @@ void run(const Options& options) {
   }
   const Llama original(checkpoint);
   auto start = std::chrono::steady_clock::now();
-  const auto calibration = self_written_text(original, Tokenizer::begin_of_sequence, options.sequences,
-                                             options.tokens, options.seed);
+  const auto calibration = self_written_text(original, Tokenizer::begin_of_sequence,
+                                             options.sequences, options.tokens, options.seed);
   std::cerr << "calibration: " << options.sequences << " x " << options.tokens << " tokens, "
             << seconds_since(start) << " s\n";
 

@@ -25,15 +25,14 @@ TrainableLlama<T>::TrainableLlama(const LlamaConfig& config, std::uint64_t seed)
   for (Index i = 0; i < config.num_layers; ++i) layers_.emplace_back(config);
   passes_.resize(layers_.size());
   std::mt19937_64 random(seed);
-  for_each_parameter(
-      [&](const std::string& name, std::span<T> weights, std::span<T>, bool decays) {
-        if (!decays) return std::fill(weights.begin(), weights.end(), T(1));
-        const bool writes = name.ends_with("wo") || name.ends_with("down");
-        const double deviation =
-            writes ? 0.02 / std::sqrt(2.0 * static_cast<double>(config_.num_layers)) : 0.02;
-        std::normal_distribution<double> normal(0, deviation);
-        for (T& w : weights) w = static_cast<T>(normal(random));
-      });
+  for_each_parameter([&](const std::string& name, std::span<T> weights, std::span<T>, bool decays) {
+    if (!decays) return std::fill(weights.begin(), weights.end(), T(1));
+    const bool writes = name.ends_with("wo") || name.ends_with("down");
+    const double deviation =
+        writes ? 0.02 / std::sqrt(2.0 * static_cast<double>(config_.num_layers)) : 0.02;
+    std::normal_distribution<double> normal(0, deviation);
+    for (T& w : weights) w = static_cast<T>(normal(random));
+  });
 }
 
 template <typename T>
@@ -125,9 +124,9 @@ void TrainableLlama<T>::norm_backward(Matrix& x, Norm& norm, Matrix& dy, Matrix&
 }
 
 // Member by member: clang 14 would instantiate those that only T = float has for double, too.
-#define GQA_TRAINABLE(T)                                                                     \
-  template TrainableLlama<T>::TrainableLlama(const LlamaConfig&, std::uint64_t);             \
-  template double TrainableLlama<T>::forward(Tokens, Tokens, Index, const AnyExecutor&);     \
+#define GQA_TRAINABLE(T)                                                                 \
+  template TrainableLlama<T>::TrainableLlama(const LlamaConfig&, std::uint64_t);         \
+  template double TrainableLlama<T>::forward(Tokens, Tokens, Index, const AnyExecutor&); \
   template double TrainableLlama<T>::loss_and_gradients(Tokens, Tokens, Index, const AnyExecutor&)
 GQA_TRAINABLE(float);
 GQA_TRAINABLE(double);

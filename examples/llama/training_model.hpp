@@ -2,8 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 //
 // TrainableLlama: the model of llama/model.hpp with gradients. The classifier is the embedding.
-// T is float, or double to test against finite differences: for both, what computes is compiled once
-// (training_model.cpp). Losses and gradients are the same bits with any executor.
+// T is float, or double to test against finite differences: for both, what computes is compiled
+// once (training_model.cpp). Losses and gradients are the same bits with any executor.
 #pragma once
 
 #include <algorithm>
@@ -61,7 +61,9 @@ class TrainableLlama {
   }
 
   /// The weights, as a checkpoint has them: spans into the model.
-  CheckpointWeights weights() requires std::same_as<T, float> {
+  CheckpointWeights weights()
+    requires std::same_as<T, float>
+  {
     CheckpointWeights result;
     result.config = config_;
     result.layers.resize(layers_.size());
@@ -74,7 +76,9 @@ class TrainableLlama {
   }
   /// Takes over the weights of a checkpoint. Throws std::invalid_argument for other shapes, or if
   /// the classifier isn't the embedding; the model is then as it was.
-  void set_weights(CheckpointWeights from) requires std::same_as<T, float> {
+  void set_weights(CheckpointWeights from)
+    requires std::same_as<T, float>
+  {
     require(from.shares_classifier(), "the classifier has weights of its own");
     require(from.layers.size() == layers_.size(), "weights of ", from.layers.size(),
             " layers for a model of ", layers_.size());

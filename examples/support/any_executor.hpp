@@ -16,8 +16,8 @@ class AnyExecutor {
  public:
   AnyExecutor() : AnyExecutor(Serial{}) {}
   template <Executor E>
-  requires(!std::same_as<E, AnyExecutor>)
-      AnyExecutor(const E& executor)  // implicit: any executor will do
+    requires(!std::same_as<E, AnyExecutor>)
+  AnyExecutor(const E& executor)  // implicit: any executor will do
       : concurrency_(executor.concurrency()),
         run_([executor](Index n, const Task& task) { executor.run(n, task); }) {}
 

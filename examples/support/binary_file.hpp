@@ -110,7 +110,8 @@ class ByteCursor {
 
   /// The next number. Throws std::runtime_error at the end of the file.
   template <typename T>
-  requires std::is_arithmetic_v<T> T take(std::string_view what) {
+    requires std::is_arithmetic_v<T>
+  T take(std::string_view what) {
     T value;
     std::memcpy(&value, take_bytes(sizeof(T), what).data(), sizeof(T));
     return value;

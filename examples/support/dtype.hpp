@@ -66,8 +66,8 @@ inline constexpr bool is_sixteen_bit_float =
 /// A C++ type that tensors of a file can have.
 template <typename T>
 concept FileElement = std::same_as<T, bool> || std::same_as<T, float> || std::same_as<T, double> ||
-    detail::is_sixteen_bit_float<T> ||
-    (std::integral<T> && !std::same_as<T, char> && sizeof(T) <= 8);
+                      detail::is_sixteen_bit_float<T> ||
+                      (std::integral<T> && !std::same_as<T, char> && sizeof(T) <= 8);
 
 /// The DType whose elements are T.
 template <FileElement T>

@@ -20,8 +20,10 @@ namespace gqa::examples {
 class FileWriter {
  public:
   template <typename T>
-  requires std::is_arithmetic_v<T>
-  void put(T value) { put(std::span<const T>(&value, 1)); }
+    requires std::is_arithmetic_v<T>
+  void put(T value) {
+    put(std::span<const T>(&value, 1));
+  }
 
   template <typename T>
   void put(std::span<const T> values) {

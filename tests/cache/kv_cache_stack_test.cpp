@@ -187,13 +187,12 @@ TEST(KvMemory, RefusesWhatIsNoModel) {
   EXPECT_EQ(error_of([] { plan_kv_memory({}); }), "plan_kv_memory: heads are not set");
   EXPECT_EQ(error_of([] { plan_kv_memory({.heads = heads, .context = -1}); }),
             "plan_kv_memory: num_layers 1, context -1 and batch 1 must not be negative");
-  EXPECT_EQ(error_of<std::length_error>([] {
-              plan_kv_memory({.num_layers = 80,
-                              .heads = {64, 64, 128},
-                              .context = Index{1} << 40,
-                              .batch = 256});
-            }),
-            "plan_kv_memory: 80 x 64 x 256 x 17179869184 x 32768 bytes are more than 63 bits count");
+  EXPECT_EQ(
+      error_of<std::length_error>([] {
+        plan_kv_memory(
+            {.num_layers = 80, .heads = {64, 64, 128}, .context = Index{1} << 40, .batch = 256});
+      }),
+      "plan_kv_memory: 80 x 64 x 256 x 17179869184 x 32768 bytes are more than 63 bits count");
 }
 
 }  // namespace

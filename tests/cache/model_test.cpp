@@ -37,7 +37,7 @@ template <typename Kind, typename Storage>
 auto make_layers() {
   using Cache = typename Kind::template Cache<Storage>;
   std::vector<Cache> layers;
-  if constexpr (requires(Cache & c) { c.allocator(); }) {
+  if constexpr (requires(Cache& c) { c.allocator(); }) {
     layers.push_back(Kind::template make<Storage>(cache_shape()));
     const Index page_tokens = layers[0].page_tokens();
     const auto allocator = std::make_shared<PageAllocator>(PageAllocator::Options{
@@ -72,8 +72,8 @@ template <typename Kind, typename Storage>
 class Harness {
  public:
   using Cache = typename Kind::template Cache<Storage>;
-  static constexpr bool is_ring = requires(Cache & c) { c.can_rollback(Index{}, Index{}); };
-  static constexpr bool is_paged = requires(Cache & c) { c.allocator(); };
+  static constexpr bool is_ring = requires(Cache& c) { c.can_rollback(Index{}, Index{}); };
+  static constexpr bool is_paged = requires(Cache& c) { c.allocator(); };
 
   explicit Harness(std::uint64_t seed) : random_(seed), layers_(make_layers<Kind, Storage>()) {}
 

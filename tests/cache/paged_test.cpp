@@ -80,9 +80,8 @@ TEST(PageAllocator, OptionsAreChecked) {
   EXPECT_EQ(error(-1, 64), "PageAllocator: -1 pages are outside of [0, 2147483647]");
   EXPECT_EQ(error(1, 0), "PageAllocator: page_bytes must be a positive multiple of 64, is 0");
   EXPECT_EQ(error(1, 100), "PageAllocator: page_bytes must be a positive multiple of 64, is 100");
-  EXPECT_EQ(error_of<std::length_error>([] {
-              PageAllocator({.pages = 1 << 30, .page_bytes = Index{1} << 40});
-            }),
+  EXPECT_EQ(error_of<std::length_error>(
+                [] { PageAllocator({.pages = 1 << 30, .page_bytes = Index{1} << 40}); }),
             "PageAllocator: 1073741824 x 1099511627776 bytes are more than 63 bits count");
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// c_attn.bias of gpt_nano_sort's layers, [q, k, v]; see recover_gpt_nano_biases.py, which wrote this.
+// c_attn.bias of gpt_nano_sort's layers, [q, k, v]; see recover_gpt_nano_biases.py, which
+// wrote this.
 #pragma once
 
 namespace gqa::test {
 
+// clang-format off
 inline constexpr float gpt_nano_qkv_bias[3][144] = {
     {-0.0570452301f, -0.00493481593f, 0.0207987167f, -0.015988799f, 0.0352070757f, 0.00374208541f,
      -0.0082088813f, 0.0872589028f, 0.0120626452f, -0.0290568684f, 0.0120368574f, 0.00991575594f,

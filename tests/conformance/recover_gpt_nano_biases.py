@@ -75,11 +75,13 @@ def main():
     print("""// SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// c_attn.bias of gpt_nano_sort's layers, [q, k, v]; see recover_gpt_nano_biases.py, which wrote this.
+// c_attn.bias of gpt_nano_sort's layers, [q, k, v]; see recover_gpt_nano_biases.py, which
+// wrote this.
 #pragma once
 
 namespace gqa::test {
 
+// clang-format off
 inline constexpr float gpt_nano_qkv_bias[3][144] = {""")
     for bias in biases:
         numbers = [f"{x:.9g}f" if "." in f"{x:.9g}" else "0.0f" for x in bias.tolist()]

@@ -186,7 +186,8 @@ TEST(HeadAlignment, WhatDoesNotFitIsRefusedAndChangesNothing) {
             }),
             "second_moments are not those of any inputs");
   EXPECT_EQ(error_of([&] {
-              align_heads(layer, {.num_kv_heads = 2, .second_moments = Eigen::MatrixXd::Zero(24, 24)});
+              align_heads(layer,
+                          {.num_kv_heads = 2, .second_moments = Eigen::MatrixXd::Zero(24, 24)});
             }),
             "second_moments have a trace of 0.000000");
   Layer broken = random_layer<double>({.hidden_size = 24, .num_heads = 8, .num_kv_heads = 4});

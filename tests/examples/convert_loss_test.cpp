@@ -64,7 +64,8 @@ TEST(ConvertLoss, FewerHeadsOfARealModelCostWhatTheTableSays) {
 
 TEST(ConvertLoss, FittedHeadsComeNearTheOriginal) {
   GQA_NEEDS_SHARED_DATA("stories260K");
-  // A quarter of the text and rounds that give convert_loss.cpp's figures, for the time that it takes.
+  // A quarter of the text and rounds that give convert_loss.cpp's figures, for the time that it
+  // takes.
   auto loss = table({"--num-kv-heads", "2,1", "--methods", "fit", "--sequences", "8", "--rounds",
                      "3", "--steps", "10"});
   EXPECT_LT((loss[{"fit", 2}]), 1.80);

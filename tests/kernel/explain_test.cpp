@@ -115,8 +115,9 @@ TEST(Explain, RowsAreMultipliedWhereFewQueriesReadThemAndPackedOnceWhereManyDo) 
 
 TEST(Explain, TextNamesPathInstructionsAndBound) {
   const std::string text = Call(1, 1000, 16, 4).explain(Causal{}).text();
-  for (const char* part : {"row blocks", simd::isa_name, "f32", "FMA", "4 rows", "64 keys",
-                           "512 keys", "4 tasks for 1 workers", "2.1 MB of keys", "bound by memory"}) {
+  for (const char* part :
+       {"row blocks", simd::isa_name, "f32", "FMA", "4 rows", "64 keys", "512 keys",
+        "4 tasks for 1 workers", "2.1 MB of keys", "bound by memory"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in:\n" << text;
   }
 }

@@ -209,8 +209,7 @@ TEST(LayerBackward, RefusesWhatDoesNotFit) {
             "[1, 5, 2, 4] and [1, 5, 2, 4]");
   AttentionRecord<double> other;
   random_layer<double>({.hidden_size = 8, .num_heads = 2, .value_dim = 3}).forward(x, y, other);
-  EXPECT_EQ(error(y, other, gradients),
-            "backward: the record is of a value_dim of 3, expected 4");
+  EXPECT_EQ(error(y, other, gradients), "backward: the record is of a value_dim of 3, expected 4");
   Layer normed({.hidden_size = 8, .num_heads = 2, .qk_norm = QkNorm{}});
   AttentionWeights<double> normed_gradients(normed.config());
   EXPECT_EQ(error_of([&] { normed.backward(x, y, dx, record, normed_gradients); }),

@@ -10,6 +10,7 @@
 #include <functional>
 #include <gqa/gqa.hpp>
 #include <random>
+
 #include "support/difference.hpp"
 
 namespace gqa::test {

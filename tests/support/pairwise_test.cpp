@@ -18,8 +18,8 @@ TEST(Pairwise, EveryLevelMeetsEveryOther) {
     for (std::size_t g = 0; g < f; ++g) {
       for (Index a = 0; a < counts[f]; ++a) {
         for (Index b = 0; b < counts[g]; ++b) {
-          EXPECT_TRUE(pairs.met(f, a, g, b)) << "factors " << f << " and " << g << ", levels " << a
-                                             << " and " << b;
+          EXPECT_TRUE(pairs.met(f, a, g, b))
+              << "factors " << f << " and " << g << ", levels " << a << " and " << b;
         }
       }
     }

@@ -31,16 +31,16 @@ class KvCacheStack {
   using Options = typename Cache::Options;
 
   /// Each layer as `options` say. Throws what a cache's constructor throws.
-  KvCacheStack(Index num_layers,
-               const Options& options) requires std::constructible_from<Cache, const Options&> {
+  KvCacheStack(Index num_layers, const Options& options)
+    requires std::constructible_from<Cache, const Options&>
+  {
     reserve_layers(num_layers);
     for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(options);
   }
   /// Paged layers that share the pages of one allocator.
-  KvCacheStack(Index num_layers, std::shared_ptr<PageAllocator> allocator,
-               const Options& options) requires std::constructible_from < Cache,
-      std::shared_ptr<PageAllocator>,
-  const Options& > {
+  KvCacheStack(Index num_layers, std::shared_ptr<PageAllocator> allocator, const Options& options)
+    requires std::constructible_from<Cache, std::shared_ptr<PageAllocator>, const Options&>
+  {
     reserve_layers(num_layers);
     for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(allocator, options);
   }
@@ -110,9 +110,8 @@ class KvCacheStack {
 
   /// The first `length` tokens of a sequence in all layers, for sequences to come
   /// (PagedKvCache::Prefix).
-  auto share_prefix(Index sequence, Index length) const requires requires(const Cache& cache) {
-    cache.share_prefix(sequence, length);
-  }
+  auto share_prefix(Index sequence, Index length) const
+    requires requires(const Cache& cache) { cache.share_prefix(sequence, length); }
   {
     std::vector<typename Cache::Prefix> prefix;
     prefix.reserve(layers_.size());
@@ -121,10 +120,8 @@ class KvCacheStack {
   }
   /// Makes a sequence begin with a prefix of this stack, or of one with the same allocator.
   template <typename Prefix>
-  void start_with(Index sequence, const std::vector<Prefix>& prefix) requires
-      requires(Cache& cache) {
-    cache.start_with(sequence, prefix.front());
-  }
+  void start_with(Index sequence, const std::vector<Prefix>& prefix)
+    requires requires(Cache& cache) { cache.start_with(sequence, prefix.front()); }
   {
     require(std::ssize(prefix) == num_layers(), "KvCacheStack::start_with: a prefix of ",
             std::ssize(prefix), " layers for ", num_layers());

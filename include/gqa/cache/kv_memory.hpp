@@ -73,13 +73,12 @@ inline KvMemoryPlan plan_kv_memory(const KvMemoryOptions& options) {
     const StripLayout<Storage> layout(heads.head_dim(), heads.value_dim());
     const auto memory = [&](Index num_kv_heads) {
       const char* who = "plan_kv_memory";
-      return KvMemory{
-          .num_kv_heads = num_kv_heads,
-          .bytes_per_token =
-              memory_bytes(who, {options.num_layers, num_kv_heads, layout.token_bytes()}),
-          .bytes = memory_bytes(who, {options.num_layers, num_kv_heads, options.batch,
-                                      ceil_div(options.context, block_keys),
-                                      layout.block_bytes()})};
+      return KvMemory{.num_kv_heads = num_kv_heads,
+                      .bytes_per_token = memory_bytes(
+                          who, {options.num_layers, num_kv_heads, layout.token_bytes()}),
+                      .bytes = memory_bytes(
+                          who, {options.num_layers, num_kv_heads, options.batch,
+                                ceil_div(options.context, block_keys), layout.block_bytes()})};
     };
     return KvMemoryPlan{
         .mha = memory(heads.num_heads()), .gqa = memory(heads.num_kv_heads()), .mqa = memory(1)};

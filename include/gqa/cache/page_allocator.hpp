@@ -41,8 +41,8 @@ class PageAllocator {
     Index page_bytes = 0;  ///< see PagedKvCache::page_bytes()
   };
 
-  /// Takes the memory, without touching it. Throws std::bad_alloc, or std::length_error for sizes that
-  /// no memory could have.
+  /// Takes the memory, without touching it. Throws std::bad_alloc, or std::length_error for sizes
+  /// that no memory could have.
   explicit PageAllocator(const Options& options) : options_(options), unclaimed_(options.pages) {
     require(options.pages >= 0 && options.pages <= std::numeric_limits<Page>::max(),
             "PageAllocator: ", options.pages, " pages are outside of [0, ",

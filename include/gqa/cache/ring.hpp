@@ -44,19 +44,18 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     HeadsT heads = {};  ///< needed where HeadsT leaves numbers open
   };
 
-  /// All memory is taken, and zeroed, here. Throws std::bad_alloc, or std::length_error for sizes that
-  /// no memory could have.
+  /// All memory is taken, and zeroed, here. Throws std::bad_alloc, or std::length_error for sizes
+  /// that no memory could have.
   explicit RingKvCache(const Options& options)
       : Base("RingKvCache", options.batch, options.heads), options_(options) {
     require(options.window > 0, "RingKvCache: window must be positive, is ", options.window);
     require(options.keep_first >= 0, "RingKvCache: keep_first must not be negative, is ",
             options.keep_first);
     require(options.spare > 0, "RingKvCache: spare must be positive, is ", options.spare);
-    memory_bytes("RingKvCache",
-                 {options.batch, this->num_kv_heads(),
-                  options.window / block_keys + options.spare / block_keys +
-                      options.keep_first / block_keys + 4,
-                  this->strips().block_bytes()});
+    memory_bytes("RingKvCache", {options.batch, this->num_kv_heads(),
+                                 options.window / block_keys + options.spare / block_keys +
+                                     options.keep_first / block_keys + 4,
+                                 this->strips().block_bytes()});
     kept_blocks_ = ceil_div(options.keep_first, block_keys);
     // A stretch of `held` tokens that begins with the last token of a block touches this many.
     ring_blocks_ = ceil_div(held() - 1, block_keys) + 1;

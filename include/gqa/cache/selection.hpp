@@ -13,7 +13,7 @@ namespace gqa {
 /// Sequence i of the selection is sequence indices[i] of the cache, which may be const. Owns
 /// nothing.
 template <typename Cache>
-requires KvSource<std::remove_const_t<Cache>>
+  requires KvSource<std::remove_const_t<Cache>>
 class SelectedKv {
  public:
   using Storage = typename Cache::Storage;
@@ -43,8 +43,9 @@ class SelectedKv {
   /// Appends to the selected sequences, which must differ, as the cache's append(k, v, counts) does
   /// to all of them: k [batch(), tokens, num_kv_heads, head_dim] …; for all of them, or for none.
   template <typename Key, typename Value>
-  void append(const Key& k, const Value& v,
-              std::span<const Index> counts = {}) requires KvStore<Cache> {
+  void append(const Key& k, const Value& v, std::span<const Index> counts = {})
+    requires KvStore<Cache>
+  {
     const auto keys = view(k);
     const auto values = view(v);
     const TensorShape expected_keys{batch(), keys.tokens(), num_kv_heads(), head_dim()};
@@ -81,7 +82,9 @@ class SelectedKv {
                     values.sequence(i).tokens_slice(0, count(i)));
     }
   }
-  void truncate(Index i, Index length) requires KvStore<Cache> {
+  void truncate(Index i, Index length)
+    requires KvStore<Cache>
+  {
     cache_.truncate(index(i), length);
   }
 

@@ -23,10 +23,10 @@ namespace gqa {
 /// A KvSource that owns its keys and values: what an engine may do with any cache. See StripCache
 /// for what the operations mean.
 template <typename C>
-concept KvStore = KvSource<C> &&
-    requires(C& cache, const C& seen, Index i,
-             TensorView<const AccumulatorOf<typename C::Storage>> rows,
-             TensorView<AccumulatorOf<typename C::Storage>> to, std::span<const Index> numbers) {
+concept KvStore = KvSource<C> && requires(C& cache, const C& seen, Index i,
+                                          TensorView<const AccumulatorOf<typename C::Storage>> rows,
+                                          TensorView<AccumulatorOf<typename C::Storage>> to,
+                                          std::span<const Index> numbers) {
   cache.append(rows, rows, numbers);
   cache.append(i, rows, rows);
   cache.reserve(numbers);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// AlignedBuffer: the memory of caches, weights and workspaces. Unlike Eigen's own buffers, whose header
-// depends on the instruction set, it can be made in one translation unit and freed in another. Large
-// ones ask for huge pages: a decode step reads each key and value once, and with 4 KiB pages the walks
-// through the page table take a share of that time (Zen 4, f32: decode 1.15 to 1.3 times as fast).
+// AlignedBuffer: the memory of caches, weights and workspaces. Unlike Eigen's own buffers, whose
+// header depends on the instruction set, it can be made in one translation unit and freed in
+// another. Large ones ask for huge pages: a decode step reads each key and value once, and with 4
+// KiB pages the walks through the page table take a share of that time (Zen 4, f32: decode 1.15
+// to 1.3 times as fast).
 #pragma once
 
 #include <initializer_list>
@@ -21,8 +22,8 @@
 
 namespace gqa {
 
-/// The product of sizes, none negative, that are to be taken as memory. Throws std::length_error where
-/// it is more than an Index counts.
+/// The product of sizes, none negative, that are to be taken as memory. Throws std::length_error
+/// where it is more than an Index counts.
 inline Index memory_bytes(const char* who, std::initializer_list<Index> sizes) {
   Index bytes = 1;
   for (const Index size : sizes) {

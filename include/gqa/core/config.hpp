@@ -9,9 +9,11 @@
 #include <cstddef>
 
 // Hidden scores are -inf and the softmax relies on (-inf) arithmetic: a compiler that may assume
-// finite numbers would silently return garbage. Define GQA_ALLOW_FINITE_MATH_ONLY to take that risk.
+// finite numbers would silently return garbage. Define GQA_ALLOW_FINITE_MATH_ONLY to take that
+// risk.
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ && !defined(GQA_ALLOW_FINITE_MATH_ONLY)
-#error "gqa needs infinities: compile without -ffinite-math-only (part of -ffast-math), or define GQA_ALLOW_FINITE_MATH_ONLY"
+#error \
+    "gqa needs infinities: compile without -ffinite-math-only (part of -ffast-math), or define GQA_ALLOW_FINITE_MATH_ONLY"
 #endif
 
 /// Checked in debug builds only. Kernels assert; the front doors throw.

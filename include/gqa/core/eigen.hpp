@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Eigen: dense matrices, and tensors from wherever this version of Eigen keeps them. GCC 12 warns of
-// uninitialised registers in its own AVX-512 header, which is included from here and which Eigen's
-// products inline, so those two warnings are off for Eigen's and the compiler's headers.
+// Eigen: dense matrices, and tensors from wherever this version of Eigen keeps them. GCC 12 warns
+// of uninitialised registers in its own AVX-512 header, which is included from here and which
+// Eigen's products inline, so those two warnings are off for Eigen's and the compiler's headers.
 #pragma once
 
 #if defined(__GNUC__) && !defined(__clang__)

@@ -17,8 +17,8 @@ namespace gqa {
 /// Known only at run time (as Eigen::Dynamic).
 inline constexpr int Dynamic = -1;
 
-/// Builds messages like "num_kv_heads 6 does not divide num_heads 32". Parts are strings, numbers, or
-/// have a to_string().
+/// Builds messages like "num_kv_heads 6 does not divide num_heads 32". Parts are strings, numbers,
+/// or have a to_string().
 template <typename... Parts>
 std::string message(const Parts&... parts) {
   std::string text;
@@ -35,8 +35,8 @@ std::string message(const Parts&... parts) {
   return text;
 }
 
-/// Throws std::invalid_argument with the message built from `parts` unless `condition` holds. Nothing
-/// is built, and nothing allocated, while it does.
+/// Throws std::invalid_argument with the message built from `parts` unless `condition` holds.
+/// Nothing is built, and nothing allocated, while it does.
 template <typename... Parts>
 void require(bool condition, const Parts&... parts) {
   if (!condition) throw std::invalid_argument(message(parts...));
@@ -89,8 +89,8 @@ class Heads {
                 "gqa::Heads: NumKvHeads must divide NumHeads");
 
  public:
-  static constexpr bool is_static = NumHeads != Dynamic && NumKvHeads != Dynamic &&
-                                    HeadDim != Dynamic && ValueDim != Dynamic;
+  static constexpr bool is_static =
+      NumHeads != Dynamic && NumKvHeads != Dynamic && HeadDim != Dynamic && ValueDim != Dynamic;
 
   /// All numbers are in the type. (With a Dynamic one, the object is an empty placeholder that
   /// every user of it refuses: its numbers are 0.)

@@ -21,7 +21,7 @@ using half = Eigen::half;
 /// A type that keys, values, queries and outputs can have.
 template <typename T>
 concept Scalar = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, bfloat16> ||
-    std::same_as<T, half>;
+                 std::same_as<T, half>;
 
 /// An element of quantised keys and values: `value` times a scale, which is one float per token and
 /// KV head. A storage type of caches only: scales lie beside the elements (layout/strips.hpp).

@@ -84,20 +84,21 @@ class TensorView {
   TensorView tokens_slice(Index begin, Index count) const {
     require(begin >= 0 && count >= 0 && begin + count <= shape_.tokens, "tokens [", begin, ", ",
             begin + count, ") are outside of ", shape_);
-    return {data_ + begin * strides_.token, {shape_.batch, count, shape_.heads, shape_.dim}, strides_};
+    return {
+        data_ + begin * strides_.token, {shape_.batch, count, shape_.heads, shape_.dim}, strides_};
   }
 
   /// Heads [begin, begin + count), as in a fused QKV projection.
   TensorView heads_slice(Index begin, Index count) const {
     require(begin >= 0 && count >= 0 && begin + count <= shape_.heads, "heads [", begin, ", ",
             begin + count, ") are outside of ", shape_);
-    return {data_ + begin * strides_.head, {shape_.batch, shape_.tokens, count, shape_.dim}, strides_};
+    return {
+        data_ + begin * strides_.head, {shape_.batch, shape_.tokens, count, shape_.dim}, strides_};
   }
 
   /// One sequence, as a batch of 1.
   TensorView sequence(Index batch) const {
-    require(batch >= 0 && batch < shape_.batch, "sequence ", batch, " is outside of ",
-            shape_);
+    require(batch >= 0 && batch < shape_.batch, "sequence ", batch, " is outside of ", shape_);
     return {data_ + batch * strides_.batch, {1, shape_.tokens, shape_.heads, shape_.dim}, strides_};
   }
 
@@ -173,7 +174,8 @@ auto heads_first(T&& tensor) {
 /// The same for a plain pointer: `shape` is still named [batch, tokens, heads, dim].
 template <typename T>
 TensorView<T> heads_first(T* data, const TensorShape& shape) {
-  return {data, shape,
+  return {data,
+          shape,
           {.batch = shape.tokens * shape.heads * shape.dim,
            .token = shape.dim,
            .head = shape.tokens * shape.dim}};

@@ -11,16 +11,17 @@
 
 namespace gqa {
 
-/// Scratch memory for attend(), a module, or an engine's own steps. It only grows, by half of itself
-/// or more, so that calls that need a little more each time seldom allocate. One workspace serves
-/// one call at a time.
+/// Scratch memory for attend(), a module, or an engine's own steps. It only grows, by half of
+/// itself or more, so that calls that need a little more each time seldom allocate. One workspace
+/// serves one call at a time.
 class Workspace {
  public:
   Workspace() = default;
   explicit Workspace(std::size_t bytes) : buffer_(bytes) {}
 
   /// At least `bytes` bytes at a multiple of gqa::alignment, with arbitrary contents. What an
-  /// earlier reserve() returned is no longer valid. Throws std::bad_alloc, and then stays as it was.
+  /// earlier reserve() returned is no longer valid. Throws std::bad_alloc, and then stays as it
+  /// was.
   std::byte* reserve(std::size_t bytes) {
     if (bytes > buffer_.bytes()) {
       buffer_ = AlignedBuffer(std::max(bytes, buffer_.bytes() + buffer_.bytes() / 2));

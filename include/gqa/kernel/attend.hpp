@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The front door: attend() checks a call, plans it and runs it. MHA, GQA and MQA are the same kernel;
-// query head h reads KV head h / (num_heads / num_kv_heads).
+// The front door: attend() checks a call, plans it and runs it. MHA, GQA and MQA are the same
+// kernel; query head h reads KV head h / (num_heads / num_kv_heads).
 #pragma once
 
 #include "gqa/kernel/decode.hpp"
@@ -73,13 +73,13 @@ inline namespace GQA_ISA {
 ///
 /// q [batch, q_len, num_heads, head_dim] and out [batch, q_len, num_heads, value_dim] are row-major
 /// Eigen tensors, maps, or TensorViews (heads_first() for other layouts); rules are masks and score
-/// rules joined by &, NoMask{} for none. Decoding and prefilling are the same call, and the same batch
-/// where options.q_starts says which tokens are whose. A query that sees no key gives 0 and lse -inf.
-/// Bits don't depend on the executor, on the other sequences of the batch or on how many query tokens
-/// are computed together.
+/// rules joined by &, NoMask{} for none. Decoding and prefilling are the same call, and the same
+/// batch where options.q_starts says which tokens are whose. A query that sees no key gives 0 and
+/// lse -inf. Bits don't depend on the executor, on the other sequences of the batch or on how many
+/// query tokens are computed together.
 ///
-/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc; out is then as
-/// it was.
+/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc; out is then
+/// as it was.
 template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT,
           typename ExecutorT = const Serial>
 void attend(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
@@ -88,7 +88,8 @@ void attend(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
   static_assert(Executor<ExecutorT>, "gqa::attend: the last argument must model gqa::Executor");
   const auto& all_rules = as_rules(rules);
   const TensorView<const ScalarOf<const Query>> q_view = view(q);
-  detail::run_call(detail::make_call("attend", q_view, kv, view(out), all_rules, options), executor);
+  detail::run_call(detail::make_call("attend", q_view, kv, view(out), all_rules, options),
+                   executor);
 }
 
 /// The same over plain tensors: k [batch, kv_len, num_kv_heads, head_dim] and

@@ -21,7 +21,8 @@ class DenseGradient {
   DenseGradient(T* data, const Shape& shape) : data_(data), view_(data, shape) {}
   /// Eigen tensors of rank 4, or of rank 2: [q_len, kv_len].
   template <typename Tensor>
-  requires detail::EigenTensor<Tensor> DenseGradient(Tensor& tensor)  // NOLINT
+    requires detail::EigenTensor<Tensor>
+  DenseGradient(Tensor& tensor)  // NOLINT
       : data_(tensor.data()), view_(tensor) {}
 
   explicit operator bool() const { return data_ != nullptr; }

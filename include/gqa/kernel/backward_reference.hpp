@@ -185,10 +185,10 @@ void reference_backward(const DOut& dout, const Query& q_in, const Source& kv, D
 /// The same over plain tensors, as attend_backward().
 template <typename DOut, typename Query, typename Key, typename Value, typename DQuery,
           typename DKey, typename DValue, RulesOrPart RulesT>
-requires(!KvSource<Key>) void reference_backward(
-    const DOut& dout, const Query& q, const Key& k, const Value& v, DQuery&& dq, DKey&& dk,
-    DValue&& dv, const RulesT& rules,
-    const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+  requires(!KvSource<Key>)
+void reference_backward(const DOut& dout, const Query& q, const Key& k, const Value& v, DQuery&& dq,
+                        DKey&& dk, DValue&& dv, const RulesT& rules,
+                        const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   reference_backward(dout, q, rows_kv(k, v), dq, dk, dv, rules, options);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// One call of attend() or reference(): its arguments as views, checked against one another. Everything
-// behind the front doors relies on these checks.
+// One call of attend() or reference(): its arguments as views, checked against one another.
+// Everything behind the front doors relies on these checks.
 #pragma once
 
 #include <algorithm>
@@ -20,15 +20,15 @@ namespace gqa {
 /// What a call may add to q, keys, values, out and rules. T is float; double for double queries.
 template <typename T>
 struct AttendOptions {
-  /// Receives the natural logarithm of each row's sum of e^score (scaled, capped, biased, sink logit
-  /// included), [batch, num_heads, q_len]; -inf for a row that sees no key.
+  /// Receives the natural logarithm of each row's sum of e^score (scaled, capped, biased, sink
+  /// logit included), [batch, num_heads, q_len]; -inf for a row that sees no key.
   LseView<T> lse = {};
   /// Queries per sequence, [batch], where they differ; each at most q's q_len. The rows behind them
   /// are given out = 0 and lse = -inf.
   std::span<const Index> q_lens = {};
-  /// Queries of different numbers without gaps: q, out, lse and positions have batch 1 and the tokens
-  /// of all sequences, those of sequence b in [q_starts[b], q_starts[b + 1]); [batch + 1], from 0 to
-  /// the number of tokens (FlashAttention's cu_seqlens_q).
+  /// Queries of different numbers without gaps: q, out, lse and positions have batch 1 and the
+  /// tokens of all sequences, those of sequence b in [q_starts[b], q_starts[b + 1]); [batch + 1],
+  /// from 0 to the number of tokens (FlashAttention's cu_seqlens_q).
   std::span<const Index> q_starts = {};
   /// Positions of the queries, [batch, q_len]. Default: the sequence's last ones, query i at
   /// length - q_len + i, which may be negative.
@@ -45,10 +45,11 @@ struct Call {
   using T = AccumulatorOf<Query>;
   using Storage = typename Source::Storage;
   using Rules = RulesT;
-  static_assert(std::same_as<AccumulatorOf<Query>, AccumulatorOf<Storage>> &&
-                    std::same_as<AccumulatorOf<Query>, AccumulatorOf<Out>>,
-                "gqa: queries, keys and outputs are all double, or none is: sums are kept in double "
-                "for double and in float for float, bfloat16 and half");
+  static_assert(
+      std::same_as<AccumulatorOf<Query>, AccumulatorOf<Storage>> &&
+          std::same_as<AccumulatorOf<Query>, AccumulatorOf<Out>>,
+      "gqa: queries, keys and outputs are all double, or none is: sums are kept in double "
+      "for double and in float for float, bfloat16 and half");
 
   TensorView<const Query> q;
   const Source& source;
@@ -69,10 +70,9 @@ struct Call {
     return options.q_lens.empty() ? q.tokens() : options.q_lens[static_cast<std::size_t>(b)];
   }
   Index q_pos(Index b, Index i) const {
-    return options.positions.empty()
-               ? first_position(source, b) + source.length(b) - q_len(b) + i
-               : options.positions[static_cast<std::size_t>(
-                     is_packed() ? start(b) + i : b * q.tokens() + i)];
+    return options.positions.empty() ? first_position(source, b) + source.length(b) - q_len(b) + i
+                                     : options.positions[static_cast<std::size_t>(
+                                           is_packed() ? start(b) + i : b * q.tokens() + i)];
   }
   /// The smallest and the largest position of queries [begin, end) of sequence b, end > begin.
   std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
@@ -127,8 +127,7 @@ auto make_call(const char* who, TensorView<const Query> q, const Source& source,
   require(q.dim() > 0 && source.value_dim() > 0, who, ": head_dim ", q.dim(), " and value_dim ",
           source.value_dim(), " must be positive");
   const TensorShape expected{q.batch(), q.tokens(), q.heads(), source.value_dim()};
-  require(out.shape() == expected, who, ": out is ", out.shape(), ", expected ",
-          expected);
+  require(out.shape() == expected, who, ": out is ", out.shape(), ", expected ", expected);
   if (options.lse) {
     same(options.lse.batch(), "lse's batch", q.batch(), "the queries'");
     same(options.lse.num_heads(), "lse's num_heads", q.heads(), "the queries'");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// PackedKv: a source of rows, packed into strips for one call. Where several row blocks read the same
-// KV head, its keys and values are packed once for all of them.
+// PackedKv: a source of rows, packed into strips for one call. Where several row blocks read the
+// same KV head, its keys and values are packed once for all of them.
 #pragma once
 
 #include "gqa/layout/pack.hpp"
@@ -25,7 +25,8 @@ class PackedKv {
                                     layout_.block_bytes());
   }
 
-  /// Packs everything into `memory`; a task is one block, its heads one after another as in TaskList.
+  /// Packs everything into `memory`; a task is one block, its heads one after another as in
+  /// TaskList.
   template <typename ExecutorT>
   void fill(std::byte* memory, ExecutorT& executor) {
     memory_ = memory;
@@ -50,14 +51,14 @@ class PackedKv {
 
   template <typename F>
   void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
-    fn(StripRun{.blocks = block_at(b, kv_head, begin / block_keys),
-                .first = begin,
-                .count = end - begin});
+    fn(StripRun{
+        .blocks = block_at(b, kv_head, begin / block_keys), .first = begin, .count = end - begin});
   }
 
  private:
   std::byte* block_at(Index b, Index kv_head, Index block) const {
-    return memory_ + ((b * num_kv_heads() + kv_head) * blocks_per_head() + block) * layout_.block_bytes();
+    return memory_ +
+           ((b * num_kv_heads() + kv_head) * blocks_per_head() + block) * layout_.block_bytes();
   }
   Index blocks_per_head() const {
     Index longest = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The definition of attention, in double, from the formula, with the scores of a row in memory. It is
-// what everything else is tested against, so it stays plain. Read it first.
+// The definition of attention, in double, from the formula, with the scores of a row in memory. It
+// is what everything else is tested against, so it stays plain. Read it first.
 #pragma once
 
 #include <memory>
@@ -17,14 +17,15 @@ namespace gqa {
 /// AttendOptions, and a look inside.
 template <typename T>
 struct ReferenceOptions : AttendOptions<T> {
-  /// Receives the scores at `stage`, dense [batch, num_heads, q_len, kv_len of the longest sequence].
-  /// Hidden scores are shown as what they are before `biased`, as -inf there, as 0 after `softmax`.
+  /// Receives the scores at `stage`, dense [batch, num_heads, q_len, kv_len of the longest
+  /// sequence]. Hidden scores are shown as what they are before `biased`, as -inf there, as 0 after
+  /// `softmax`.
   double* scores = nullptr;
   ScoreStage stage = ScoreStage::softmax;
 };
 
-/// attend()'s twin: same arguments, same conventions, same errors; no executor. O(kv_len) memory per
-/// row. Use attend().
+/// attend()'s twin: same arguments, same conventions, same errors; no executor. O(kv_len) memory
+/// per row. Use attend().
 template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT>
 void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& rules_in,
                const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
@@ -40,9 +41,9 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
     const Index kv_len = kv.length(b);
     const auto n = static_cast<std::size_t>(kv_len);
     for (Index kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
-      std::vector<double> k(n * static_cast<std::size_t>(shape.head_dim));    // [kv_len, head_dim]
-      std::vector<double> v(n * static_cast<std::size_t>(shape.value_dim));   // [kv_len, value_dim]
-      const auto present = std::make_unique<bool[]>(n);                       // [kv_len]
+      std::vector<double> k(n * static_cast<std::size_t>(shape.head_dim));   // [kv_len, head_dim]
+      std::vector<double> v(n * static_cast<std::size_t>(shape.value_dim));  // [kv_len, value_dim]
+      const auto present = std::make_unique<bool[]>(n);                      // [kv_len]
       copy_rows(kv, b, kv_head, k.data(), v.data(), present.get());
 
       for (Index h = kv_head * shape.group(); h < (kv_head + 1) * shape.group(); ++h) {
@@ -53,7 +54,8 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
           std::vector<char> seen(n);
           const auto show = [&](ScoreStage stage, const std::vector<double>& x) {
             if (!options.scores || options.stage != stage) return;
-            double* row = options.scores + ((b * shape.num_heads + h) * shape.q_len + i) * shape.kv_len;
+            double* row =
+                options.scores + ((b * shape.num_heads + h) * shape.q_len + i) * shape.kv_len;
             for (Index j = 0; j < shape.kv_len; ++j) {
               const bool hidden_from_view = j >= kv_len || !exists;
               row[j] = hidden_from_view ? 0.0 : x[static_cast<std::size_t>(j)];
@@ -73,8 +75,8 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
           for (std::size_t j = 0; exists && j < n; ++j) {
             double dot = 0;
             for (Index c = 0; c < shape.head_dim; ++c) {
-              dot += convert<double>(q_row[c]) * k[j * static_cast<std::size_t>(shape.head_dim) +
-                                                   static_cast<std::size_t>(c)];
+              dot += convert<double>(q_row[c]) *
+                     k[j * static_cast<std::size_t>(shape.head_dim) + static_cast<std::size_t>(c)];
             }
             s[j] = dot * scale;
             seen[j] = present[j] && rules.visible(where(j));
@@ -87,7 +89,8 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
           }
           show(ScoreStage::capped, s);
           for (std::size_t j = 0; exists && j < n; ++j) {
-            s[j] = seen[j] ? rules.template score_stage<ScoreStage::biased>(s[j], where(j)) : -infinity;
+            s[j] = seen[j] ? rules.template score_stage<ScoreStage::biased>(s[j], where(j))
+                           : -infinity;
           }
           show(ScoreStage::biased, s);
 
@@ -114,14 +117,16 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
             double o = 0;
             for (std::size_t j = 0; j < n; ++j) {
               if (seen[j]) {
-                o += p[j] * v[j * static_cast<std::size_t>(shape.value_dim) + static_cast<std::size_t>(c)];
+                o += p[j] *
+                     v[j * static_cast<std::size_t>(shape.value_dim) + static_cast<std::size_t>(c)];
               }
             }
             y[c] = convert<OutScalar>(o);
           }
           if (options.lse) {
             using T = AccumulatorOf<ScalarOf<const Query>>;
-            call.lse(b, h, i) = static_cast<T>(exists && sum != 0 ? max + std::log(sum) : -infinity);
+            call.lse(b, h, i) =
+                static_cast<T>(exists && sum != 0 ? max + std::log(sum) : -infinity);
           }
         }
       }

@@ -23,10 +23,10 @@ inline constexpr Index prefetch_bytes = 32 * 1024;
 /// The same in blocks, at most.
 inline constexpr Index max_blocks_ahead = 8;
 /// Few rows take less time than memory does. Where keys and values are too many for L3, here of 32
-/// MiB, they are read strip after strip, as one stream: the processor then reads ahead by itself, but
-/// not across the end of a page. A row alone is helped with all lines a page ahead, more rows only
-/// with those that a page begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26 and 25
-/// GB/s; a block ahead 20 to 22. Where they are in L3, four rows would lose up to 0.3.)
+/// MiB, they are read strip after strip, as one stream: the processor then reads ahead by itself,
+/// but not across the end of a page. A row alone is helped with all lines a page ahead, more rows
+/// only with those that a page begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26
+/// and 25 GB/s; a block ahead 20 to 22. Where they are in L3, four rows would lose up to 0.3.)
 inline constexpr Index large_kv_bytes = 48 * 1024 * 1024;
 inline constexpr Index memory_page_bytes = 4096, memory_page_start_bytes = 512;
 
@@ -140,7 +140,7 @@ class RowBlock {
                         seen[tile].key_begin, seen[tile].key_end, channel,
                         std::min(channel + width, dim), softmax_.out_row(r),
                         softmax_.weight_scale(r),
-                        stream      ? stream_prefetch(block, later, layout_.value_offset(0, channel))
+                        stream ? stream_prefetch(block, later, layout_.value_offset(0, channel))
                         : tile == 0 ? prefetch
                                     : Prefetch{});
       }
@@ -190,15 +190,17 @@ class RowBlock {
   static Prefetch block_prefetch(const Storage* block, const Storage* later) {
     return {.ahead = later ? address(later) - address(block) : 0};
   }
-  /// The same while `block`'s strip at `offset` is read as a part of a stream: what is a page ahead,
-  /// near the end of the block in `later`.
+  /// The same while `block`'s strip at `offset` is read as a part of a stream: what is a page
+  /// ahead, near the end of the block in `later`.
   Prefetch stream_prefetch(const Storage* block, const Storage* later, Index offset) const {
     const Index middle = (offset + layout_.value_strip_elements() / 2) * Index{sizeof(Storage)};
     const Index to_end = layout_.block_bytes() - memory_page_bytes;
     const auto from_end = [&] { return address(later) - address(block) - std::uintptr_t(to_end); };
     // The lines with none of these bits are those that a page begins with: both are powers of two.
     constexpr std::uintptr_t within_page = memory_page_bytes - memory_page_start_bytes;
-    return {.ahead = middle < to_end ? std::uintptr_t{memory_page_bytes} : later ? from_end() : 0,
+    return {.ahead = middle < to_end ? std::uintptr_t{memory_page_bytes}
+                     : later         ? from_end()
+                                     : 0,
             .skip = within_page};
   }
   static std::uintptr_t address(const Storage* p) { return reinterpret_cast<std::uintptr_t>(p); }

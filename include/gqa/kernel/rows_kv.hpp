@@ -12,7 +12,8 @@
 
 namespace gqa {
 
-/// Keys [batch, kv_len, num_kv_heads, head_dim] and values [batch, kv_len, num_kv_heads, value_dim].
+/// Keys [batch, kv_len, num_kv_heads, head_dim] and values [batch, kv_len, num_kv_heads,
+/// value_dim].
 template <Scalar T>
 class RowsKv {
  public:

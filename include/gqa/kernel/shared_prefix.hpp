@@ -196,10 +196,10 @@ inline namespace GQA_ISA {
 /// one KV head and few rows keeps one of them busy.
 template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT,
           typename ExecutorT = const Serial>
-requires(Source::layout == KvLayout::strips) void attend_shared_prefix(
-    const Query& q, const Source& kv, Out&& out, const RulesT& rules,
-    const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
-    ExecutorT&& executor = Serial{}) {
+  requires(Source::layout == KvLayout::strips)
+void attend_shared_prefix(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
+                          const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
+                          ExecutorT&& executor = Serial{}) {
   static_assert(Executor<ExecutorT>,
                 "gqa::attend_shared_prefix: the last argument must model gqa::Executor");
   const auto& all_rules = as_rules(rules);

@@ -22,9 +22,9 @@ inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
 /// Registers per row of a tile: few rows need more of them, to have enough sums in flight.
 constexpr int tile_registers(int rows) { return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2; }
 
-/// What a product brings to L2 while it reads B: the lines that are `ahead` bytes behind what is read,
-/// except those whose address has one of the bits of `skip`: tiles of two to few_rows rows on one
-/// strip heed that.
+/// What a product brings to L2 while it reads B: the lines that are `ahead` bytes behind what is
+/// read, except those whose address has one of the bits of `skip`: tiles of two to few_rows rows on
+/// one strip heed that.
 struct Prefetch {
   std::uintptr_t ahead = 0;
   std::uintptr_t skip = 0;
@@ -129,15 +129,13 @@ template <typename F>
 GQA_INLINE void with_rows(Index n, F f) {
   [&]<int... I>(std::integer_sequence<int, I...>) {
     (void)((n == I + 1 && (f.template operator()<I + 1>(), true)) || ...);
-  }
-  (std::make_integer_sequence<int, max_tile_rows>{});
+  }(std::make_integer_sequence<int, max_tile_rows>{});
 }
 
 /// multiply_keys() for a number of rows known at compile time.
 template <int Rows, typename Storage, typename T>
 void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
-                   const Storage* block, int strip_begin, int strip_end, T* s,
-                   Prefetch prefetch) {
+                   const Storage* block, int strip_begin, int strip_end, T* s, Prefetch prefetch) {
   constexpr Index p = packing<Storage>, n = lane_objects<Storage>;
   constexpr int per_strip = static_cast<int>(strip_width / simd::Pack<T>::size);
   constexpr int wide = tile_registers(Rows);
@@ -194,7 +192,8 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
   constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
     multiply<Rows, narrow, A, Product::outputs>(a, at(channel) + lane * n, strip_width / 2 * n, 0,
-                                                steps, out + channel + lane, out_row, scale, prefetch);
+                                                steps, out + channel + lane, out_row, scale,
+                                                prefetch);
   }
 }
 
@@ -202,8 +201,7 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
 /// [strip_begin, strip_end) of a block's keys, into s [rows][64].
 template <typename Storage, typename T>
 void multiply_keys(Index rows, const StripLayout<Storage>& layout, const QueryFactor<Storage>* q,
-                   const Storage* block, int strip_begin, int strip_end, T* s,
-                   Prefetch prefetch) {
+                   const Storage* block, int strip_begin, int strip_end, T* s, Prefetch prefetch) {
   with_rows(rows, [&]<int Rows>() {
     multiply_keys<Rows>(layout, q, block, strip_begin, strip_end, s, prefetch);
   });

@@ -131,7 +131,7 @@ inline constexpr bool has_key_words =
 /// put_token() for as many tokens as a pack of floats has lanes, `t` a multiple of that: their keys
 /// are transposed in registers.
 template <typename Storage>
-requires has_key_words<Storage>
+  requires has_key_words<Storage>
 void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Index t,
                         const Storage* keys, Index key_stride, const Storage* values,
                         Index value_stride) {

@@ -91,7 +91,7 @@ float int4_scale(const T* row, Index n) {
 
 /// The scale of a row that is to become Int8 or Int4.
 template <typename Storage, Scalar T>
-requires is_quantized<Storage>
+  requires is_quantized<Storage>
 float scale_of(const T* row, Index n) {
   return std::same_as<Storage, Int4> ? int4_scale(row, n) : int8_scale(row, n);
 }
@@ -99,7 +99,7 @@ float scale_of(const T* row, Index n) {
 /// Calls put(i, integer) for each number of a row, rounded to nearest, of which scale_of() gave the
 /// scale.
 template <typename Storage = Int8, Scalar T, typename Put>
-requires is_quantized<Storage>
+  requires is_quantized<Storage>
 void quantize(const T* row, Index n, float scale, Put put) {
   if (!(scale > 0)) {  // NaN, too
     for (Index i = 0; i < n; ++i) put(i, std::int8_t{0});

@@ -60,12 +60,16 @@ class StripLayout {
   }
   /// The scales of a block's 64 keys, and of its 64 values. Block: Storage, const or not.
   template <typename Block>
-  auto* key_scales(Block* block) const requires is_quantized<Storage> {
+  auto* key_scales(Block* block) const
+    requires is_quantized<Storage>
+  {
     using Float = std::conditional_t<std::is_const_v<Block>, const float, float>;
     return reinterpret_cast<Float*>(block + scales_begin());
   }
   template <typename Block>
-  auto* value_scales(Block* block) const requires is_quantized<Storage> {
+  auto* value_scales(Block* block) const
+    requires is_quantized<Storage>
+  {
     return key_scales(block) + block_keys;
   }
 

@@ -131,7 +131,8 @@ void forward_trained(const TrainedPass<T>& pass, AttentionRecord<T>& record, con
   using enum AttentionWeight;
   const auto rules = with_scale(as_rules(part), pass.config());
   project_heads(pass, pass.x, wq, bq, q_norm, pass.q_lens, record.plain_q, record.q, executor);
-  project_heads(pass, pass.memory, wk, bk, k_norm, pass.kv_lens, record.plain_k, record.k, executor);
+  project_heads(pass, pass.memory, wk, bk, k_norm, pass.kv_lens, record.plain_k, record.k,
+                executor);
   project_heads(pass, pass.memory, wv, bv, std::nullopt, pass.kv_lens, {}, record.v, executor);
   attend(record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads, rules,
          {.lse = record.lse, .q_lens = pass.q_lens, .workspace = &pass.workspace}, executor);

@@ -116,7 +116,7 @@ class MultiHeadAttention {
   /// does; the cache is then as it was.
   template <typename Memory, typename Cache, typename ExecutorT = const Serial,
             typename Isa = simd::IsaTag>
-  requires KvSink<Cache, T>
+    requires KvSink<Cache, T>
   void project_memory(const Memory& memory, Cache& cache, Workspace* workspace = nullptr,
                       ExecutorT&& executor = Serial{}, std::span<const Index> lengths = {}) const {
     const auto in = input("project_memory", memory, "kv_hidden_size", config_.kv_hidden_size);

@@ -14,9 +14,7 @@ namespace detail {
 
 /// An Eigen matrix, map, block or expression; tensors have no RowsAtCompileTime.
 template <typename T>
-concept DenseMatrix = requires {
-  T::RowsAtCompileTime;
-};
+concept DenseMatrix = requires { T::RowsAtCompileTime; };
 
 template <typename T>
 auto matrix_rows(T&& matrix) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The online softmax (Milakov & Gimelshein 2018, arXiv 1805.02867) as an algebra: what has been seen
-// of a row so far is a state {max, sum, out}, with
+// The online softmax (Milakov & Gimelshein 2018, arXiv 1805.02867) as an algebra: what has been
+// seen of a row so far is a state {max, sum, out}, with
 //
 //   sum = Σ_j 2^(s_j - max),   out = Σ_j 2^(s_j - max) v_j,   s_j the scores times log2(e),
 //
@@ -46,8 +46,8 @@ constexpr T safe_max(T max) {
 inline namespace GQA_ISA {
 
 /// into = merge(into, from), out and from_out being `dim` numbers each, padded to whole packs.
-/// Merging the empty state, either way, changes no bit. Written with explicit fma: a compiler that may contract
-/// a·x + b·y would choose which product to round, here one way and there the other.
+/// Merging the empty state, either way, changes no bit. Written with explicit fma: a compiler that
+/// may contract a·x + b·y would choose which product to round, here one way and there the other.
 template <typename T>
 void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& from,
            const T* GQA_RESTRICT from_out, Index dim) {
@@ -71,9 +71,9 @@ void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& fr
 
 }  // namespace GQA_ISA
 
-/// Merges attention over disjoint sets of keys: `out` and `lse` become what attend() gives over both
-/// (FlashInfer's merge_state; natural logarithms). Shapes [batch, q_len, num_heads, value_dim] and
-/// [batch, num_heads, q_len]. SinkLogits belong to exactly one of the parts.
+/// Merges attention over disjoint sets of keys: `out` and `lse` become what attend() gives over
+/// both (FlashInfer's merge_state; natural logarithms). Shapes [batch, q_len, num_heads, value_dim]
+/// and [batch, num_heads, q_len]. SinkLogits belong to exactly one of the parts.
 template <typename T>
 void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T> other_out,
                   LseView<const T> other_lse) {

@@ -18,8 +18,8 @@
 
 namespace gqa {
 
-/// Runs tasks in the caller and in up to `threads - 1` threads of the pool, which must outlive it. The
-/// pool may be shared, busy, of one thread, or the one that the caller runs in.
+/// Runs tasks in the caller and in up to `threads - 1` threads of the pool, which must outlive it.
+/// The pool may be shared, busy, of one thread, or the one that the caller runs in.
 ///
 /// Each run() allocates a little: the pool's own closures. Eigen's parallelFor is not used since it
 /// stays in the caller for tasks as short as a decode step's.
@@ -39,11 +39,12 @@ class EigenPool {
     // and a late helper finds no task left and touches nothing else.
     auto work = std::make_shared<Work>();
     work->tasks = n;
-    // With helpers under way nothing may throw: fn must stay until they are done. Without memory for
-    // all of them, there are fewer.
+    // With helpers under way nothing may throw: fn must stay until they are done. Without memory
+    // for all of them, there are fewer.
     for (Index helper = 1; helper <= helpers; ++helper) {
       try {
-        pool_->Schedule([work, helper, call = std::addressof(fn)] { work->take_tasks(*call, helper); });
+        pool_->Schedule(
+            [work, helper, call = std::addressof(fn)] { work->take_tasks(*call, helper); });
       } catch (const std::bad_alloc&) {
         break;
       }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Who runs the tasks of a call. The library starts no thread: without an executor everything runs in
-// the caller. Results are the same bits with any executor.
+// Who runs the tasks of a call. The library starts no thread: without an executor everything runs
+// in the caller. Results are the same bits with any executor.
 #pragma once
 
 #include <concepts>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// OpenMp: an OpenMP team as Executor. For programs compiled with -fopenmp; without it, everything runs
-// in the caller. Not part of gqa.hpp.
+// OpenMp: an OpenMP team as Executor. For programs compiled with -fopenmp; without it, everything
+// runs in the caller. Not part of gqa.hpp.
 #pragma once
 
 #ifdef _OPENMP

@@ -26,10 +26,10 @@ struct SequenceParts {
   Index splits = 0;
 };
 
-/// The numbering of tasks. Later row blocks come first: under a causal mask they are the longest, and
-/// started last they would keep one worker busy at the end. The KV heads of a split follow one
-/// another: a user's rows hold all heads of a token side by side, and memory pages and L3 then still
-/// have what the next head needs.
+/// The numbering of tasks. Later row blocks come first: under a causal mask they are the longest,
+/// and started last they would keep one worker busy at the end. The KV heads of a split follow one
+/// another: a user's rows hold all heads of a token side by side, and memory pages and L3 then
+/// still have what the next head needs.
 class TaskList {
  public:
   /// `first` has room for batch + 1 numbers. parts(b) gives the SequenceParts of sequence b.

@@ -246,8 +246,8 @@ class DenseView {
   DenseView(const T* data, const Shape& shape) : data_(data), shape_(shape) {}
   /// Eigen tensors of rank 4, or of rank 2: [q_len, kv_len].
   template <typename Tensor>
-  requires detail::EigenTensor<const Tensor> DenseView(const Tensor& tensor)
-      : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
+    requires detail::EigenTensor<const Tensor>
+  DenseView(const Tensor& tensor) : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
     static_assert(int(Tensor::Layout) == int(Eigen::RowMajor), "gqa views need a RowMajor tensor");
     static_assert(
         Tensor::NumDimensions == 2 || Tensor::NumDimensions == 4,

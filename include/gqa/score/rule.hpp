@@ -30,16 +30,25 @@ concept ScoreRule = requires(const R& rule, const Where& where) {
   { rule.score(1.0, where) } -> std::same_as<double>;
 };
 
+namespace detail {
+
+/// A ScoreRule that only adds to the score: its derivative is 1.
+template <typename R>
+concept IsShift = ScoreRule<R> && requires { requires R::is_shift; };
+
+template <typename R>
+concept HasDerivative = requires(const R& rule, const Where& where) {
+  { rule.derivative(1.0f, where) } -> std::same_as<float>;
+  { rule.derivative(1.0, where) } -> std::same_as<double>;
+};
+
+}  // namespace detail
+
 /// A ScoreRule that attend_backward() can pass through: derivative(x, Where) is that of score() in
 /// x, for float and double; a rule that only adds to x says `static constexpr bool is_shift = true`
 /// instead.
 template <typename R>
-concept DifferentiableScoreRule = ScoreRule<R> &&(
-    requires { requires R::is_shift; } ||
-    requires(const R& rule, const Where& where) {
-      { rule.derivative(1.0f, where) } -> std::same_as<float>;
-      { rule.derivative(1.0, where) } -> std::same_as<double>;
-    });
+concept DifferentiableScoreRule = ScoreRule<R> && (detail::IsShift<R> || detail::HasDerivative<R>);
 
 /// Replaces the default scale, 1 / sqrt(head_dim).
 struct Scale {
@@ -219,8 +228,10 @@ struct ScoreFunction {
     return static_cast<T>(function(x, w));
   }
   template <typename T>
-  requires(!std::same_as<Derivative, NoDerivative>) T derivative(T x, const Where& w)
-  const { return static_cast<T>(derivative_function(x, w)); }
+    requires(!std::same_as<Derivative, NoDerivative>)
+  T derivative(T x, const Where& w) const {
+    return static_cast<T>(derivative_function(x, w));
+  }
 };
 template <typename F>
 ScoreFunction<F> score_function(F function) {

@@ -19,13 +19,9 @@ namespace detail {
 template <typename P>
 concept HasScale = std::same_as<P, Scale>;
 template <typename P>
-concept HasSink = requires(const P& part) {
-  part.sink(Index{});
-};
+concept HasSink = requires(const P& part) { part.sink(Index{}); };
 template <typename P>
-concept HasCheck = requires(const P& part, const AttentionShape& shape) {
-  part.check(shape);
-};
+concept HasCheck = requires(const P& part, const AttentionShape& shape) { part.check(shape); };
 
 /// A ScoreRule that takes several keys at a time, beside score() for one.
 template <typename P, typename T>
@@ -33,15 +29,10 @@ concept HasPackScores = requires(const P& part, simd::Pack<T> x, const Where& fi
   { part.scores(x, first) } -> std::same_as<simd::Pack<T>>;
 };
 
-/// A ScoreRule that only adds to the score: its derivative is 1.
-template <typename P>
-concept IsShift = ScoreRule<P> && requires {
-  requires P::is_shift;
-};
-
 /// A DifferentiableScoreRule that takes several keys at a time.
 template <typename P, typename T>
-concept HasPackDerivatives = HasPackScores<P, T> &&
+concept HasPackDerivatives =
+    HasPackScores<P, T> &&
     (IsShift<P> || requires(const P& part, simd::Pack<T> x, const Where& first) {
       { part.derivatives(x, first) } -> std::same_as<simd::Pack<T>>;
     });
@@ -134,7 +125,9 @@ class Rules {
   /// Does each query see a stretch of keys?
   static constexpr bool has_range = ((!Mask<Parts> || detail::HasRange<Parts>)&&...);
   /// The keys that the query of `where` sees, counted from the key of `where`.
-  KeyRange range(const Where& where) const requires has_range {
+  KeyRange range(const Where& where) const
+    requires has_range
+  {
     KeyRange seen;
     each([&]<typename P>(const P& part) {
       if constexpr (Mask<P>) seen = both(seen, part.range(where));
@@ -194,8 +187,8 @@ class Rules {
 
   /// Can scores() be asked, of packs of T?
   template <typename T>
-  static constexpr bool has_pack_scores = ((!ScoreRule<Parts> ||
-                                            detail::HasPackScores<Parts, T>)&&...);
+  static constexpr bool has_pack_scores =
+      ((!ScoreRule<Parts> || detail::HasPackScores<Parts, T>)&&...);
 
   /// The same for consecutive keys, the first of which `first` describes.
   template <typename T>
@@ -221,8 +214,8 @@ class Rules {
   static constexpr int num_relative_biases = (int{detail::is_relative_bias<Parts>} + ... + 0);
   /// Can score_derivatives() be asked, of packs of T?
   template <typename T>
-  static constexpr bool has_pack_derivatives = ((!ScoreRule<Parts> ||
-                                                 detail::HasPackDerivatives<Parts, T>)&&...);
+  static constexpr bool has_pack_derivatives =
+      ((!ScoreRule<Parts> || detail::HasPackDerivatives<Parts, T>)&&...);
 
   /// A score and its derivatives: in what the rules were given, and in the bias among them.
   template <typename T>

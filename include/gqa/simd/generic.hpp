@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// simd/ops.hpp for every other machine: 16 bytes of plain numbers, which compilers turn into SSE2 or
-// whatever there is. One template serves float and double.
+// simd/ops.hpp for every other machine: 16 bytes of plain numbers, which compilers turn into SSE2
+// or whatever there is. One template serves float and double.
 #pragma once
 
 #include <bit>

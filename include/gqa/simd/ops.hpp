@@ -151,7 +151,8 @@ GQA_INLINE Pack<T> iota() {
 /// factors then being rounded to such numbers as well.
 ///
 /// Of quantised storage only the integers are multiplied, the factors being integers, too, queries
-/// in [-127, 127] and weights in [0, 255]. Sums are exact up to head_dim 512 (in float, 24 bits, with the keys' bias).
+/// in [-127, 127] and weights in [0, 255]. Sums are exact up to head_dim 512 (in float, 24 bits,
+/// with the keys' bias).
 template <typename Storage, Product product>
 struct Dot {
   using T = AccumulatorOf<Storage>;
