@@ -144,7 +144,8 @@ class QueryRows {
     const Index step = has_words ? p : tiles_.height(tile) * p;
     Query* to = has_words ? scratch_.given + i * row_stride(layout)
                           : scratch_.q + tiles_.begin(tile) * padded_head_dim_ + i * p;
-    const auto put = [&](Index c, Query x) {
+    // By value: what is stored might otherwise be `to` itself, for all that a compiler knows.
+    const auto put = [=](Index c, Query x) {
       if constexpr (has_words) {
         to[c] = x;
       } else {
@@ -152,13 +153,15 @@ class QueryRows {
       }
     };
     if constexpr (is_quantized<Storage>) {
-      Index sum = 0;
-      scratch_.scale[r] = int8_scale(q, head_dim);
-      quantize(q, head_dim, scratch_.scale[r], [&](Index c, std::int8_t x) {
-        put(c, static_cast<Query>(x));
+      constexpr int key_bias = simd::Dot<Storage, Product::scores>::key_bias;
+      const float scale = int8_scale(q, head_dim);
+      std::int32_t sum = 0;
+      quantize(q, head_dim, scale, [=, &sum](Index c, std::int8_t x) {
+        put(c, Query(x));
         sum += x;
       });
-      scratch_.offset[r] = static_cast<T>(-sum * simd::Dot<Storage, Product::scores>::key_bias);
+      scratch_.scale[r] = scale;
+      scratch_.offset[r] = static_cast<T>(-Index{sum} * key_bias);
     } else {
       for (Index c = 0; c < head_dim; ++c) put(c, convert<Query>(q[c]));
     }

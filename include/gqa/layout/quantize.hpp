@@ -6,33 +6,26 @@
 // back is exact.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <limits>
 
 #include "gqa/core/scalar.hpp"
 
 namespace gqa {
 
-/// The largest |x| of a row of n numbers; NaN if one isn't finite.
+/// The largest |x| of a row of n numbers; NaN if one isn't finite. Without their signs, floats are
+/// in the order of their bits.
 template <Scalar T>
 float largest_of(const T* row, Index n) {
-  constexpr Index lanes = 16;  // one alone would wait for itself at each step
-  float largest[lanes] = {}, poison[lanes] = {};
-  const auto take = [&](Index i, Index lane) {
-    const float x = std::abs(convert<float>(row[i]));
-    largest[lane] = x > largest[lane] ? x : largest[lane];
-    poison[lane] += x * 0.0f;  // NaN for infinities, too
-  };
-  Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (Index lane = 0; lane < lanes; ++lane) take(i + lane, lane);
+  constexpr std::uint32_t sign = 0x80000000, infinity = 0x7f800000;
+  std::uint32_t largest = 0;
+  for (Index i = 0; i < n; ++i) {
+    largest = std::max(largest, std::bit_cast<std::uint32_t>(convert<float>(row[i])) & ~sign);
   }
-  for (Index lane = 0; i + lane < n; ++lane) take(i + lane, lane);
-  for (Index lane = 1; lane < lanes; ++lane) {
-    largest[0] = largest[lane] > largest[0] ? largest[lane] : largest[0];
-    poison[0] += poison[lane];
-  }
-  return largest[0] + poison[0];
+  return largest < infinity ? std::bit_cast<float>(largest)
+                            : std::numeric_limits<float>::quiet_NaN();
 }
 
 /// The scale of a row of n numbers of which the largest |x| becomes 127: 0 if all are 0 (or nearly:
