@@ -37,6 +37,7 @@ class Contestant {
                     cache_.append(k, v);
                     if (baseline_) baseline_->append(k, v);
                   });
+    workspace_.set_working_set(CacheFlush::bytes);
     random.fill(q_);
     random.fill(k_);
     random.fill(v_);

@@ -133,6 +133,10 @@ void add_caches(List& list) {
       };
       list.compare(name("paged"), over("paged", contiguous), contiguous,
                    {Figure::time_ratio, 1.10, 1.05});
+      if (kv_len >= 32768) {
+        list.compare(name("paged_512"), over("paged_512", contiguous), contiguous,
+                     {Figure::time_ratio, 1.10, 1.05});
+      }
       list.compare(name("ring"), over("ring", contiguous), contiguous,
                    {Figure::time_ratio, 1.05, 1.02});
     };

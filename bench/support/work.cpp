@@ -166,7 +166,7 @@ std::optional<Case> case_of(const std::string& name) {
   Case c;
   const int fields = std::sscanf(name.c_str(),
                                  "%15[a-z_]/%15[a-z0-9]/heads:%td/kv_heads:%td/head_dim:%td/"
-                                 "%*[a-z_]:%td/batch:%td/threads:%td/cache:%15[a-z_]",
+                                 "%*[a-z_]:%td/batch:%td/threads:%td/cache:%15[a-z0-9_]",
                                  phase, dtype, &c.model.num_heads, &c.model.num_kv_heads,
                                  &c.model.head_dim, &c.kv_len, &c.batch, &c.threads, cache);
   if (fields < 8) return std::nullopt;

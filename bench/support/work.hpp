@@ -25,10 +25,10 @@ struct Case {
   Index threads = 1;
   bool rows = false;      ///< keys and values are a user's row-major tensors, not a cache
   bool backward = false;  ///< the gradient; of a user's tensors, kv_len == q_len
-  /// Which cache: "" KvCache; "paged", pages of 64 tokens in random order; "ring", one that has
-  /// wrapped. "forks": sequences of a paged cache that share all but their last 64 tokens;
-  /// "shared_prefix": the same by attend_shared_prefix(). "append": not attention, but appending a
-  /// token to one of 32 layers in turn.
+  /// Which cache: "" KvCache; "paged" and "paged_512", pages of 64 and 512 tokens in random order;
+  /// "ring", one that has wrapped. "forks": sequences of a paged cache that share all but their
+  /// last 64 tokens; "shared_prefix": the same by attend_shared_prefix(). "append": not attention,
+  /// but appending a token to one of 32 layers in turn.
   std::string cache = {};
 
   bool decodes() const { return q_len == 1 && !backward; }

@@ -20,8 +20,13 @@ class PagedWork final : public WorkOverQueries {
  public:
   explicit PagedWork(const Case& c)
       : WorkOverQueries(c),
-        cache_(shuffled_pages<Storage>(heads_of(c), c.batch * ceil_div(c.kv_len, block_keys)),
-               {.batch = c.batch, .capacity = c.kv_len, .heads = heads_of(c)}) {
+        page_tokens_(c.cache == "paged_512" ? 512 : block_keys),
+        cache_(shuffled_pages<Storage>(heads_of(c), c.batch * ceil_div(c.kv_len, page_tokens_),
+                                       page_tokens_),
+               {.batch = c.batch,
+                .capacity = c.kv_len,
+                .page_tokens = page_tokens_,
+                .heads = heads_of(c)}) {
     Random random(1);
     for (Index b = 0; b < c.batch; ++b) append_random(random, cache_, b, c.kv_len);
     find_reference(cache_);
@@ -35,6 +40,7 @@ class PagedWork final : public WorkOverQueries {
   }
 
  private:
+  Index page_tokens_;
   PagedKvCache<Storage> cache_;
 };
 
@@ -173,7 +179,7 @@ std::unique_ptr<Work> make(const Case& c) {
 
 std::unique_ptr<Work> make_cache_work(const Case& c) {
   if (c.rows || !c.decodes()) return nullptr;
-  if (c.cache == "paged") return make<PagedWork>(c);
+  if (c.cache == "paged" || c.cache == "paged_512") return make<PagedWork>(c);
   if (c.cache == "ring") return make<RingWork>(c);
   if (c.cache == "append") {
     return c.dtype == "int4" ? std::make_unique<AppendWork<Int4>>(c) : make<AppendWork>(c);

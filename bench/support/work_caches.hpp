@@ -13,10 +13,13 @@ namespace gqa::bench {
 
 /// A page allocator whose free pages are in random order, as after hours of use.
 template <typename Storage>
-std::shared_ptr<PageAllocator> shuffled_pages(const Heads<>& heads, Index pages) {
+std::shared_ptr<PageAllocator> shuffled_pages(const Heads<>& heads, Index pages,
+                                              Index page_tokens = block_keys) {
   const auto allocator = std::make_shared<PageAllocator>(PageAllocator::Options{
-      .pages = pages, .page_bytes = PagedKvCache<Storage>::page_bytes(heads)});
-  PagedKvCache<Storage> users(allocator, {.batch = pages, .capacity = block_keys, .heads = heads});
+      .pages = pages, .page_bytes = PagedKvCache<Storage>::page_bytes(heads, page_tokens)});
+  PagedKvCache<Storage> users(
+      allocator,
+      {.batch = pages, .capacity = page_tokens, .page_tokens = page_tokens, .heads = heads});
   const Tensor token = Tensor(1, 1, heads.num_kv_heads(), heads.head_dim()).setZero();
   for (Index i = 0; i < pages; ++i) users.append(i, token, token);
   std::vector<Index> order(static_cast<std::size_t>(pages));

@@ -47,6 +47,7 @@ endif()
 # --serve answers a case with seconds and anything else with an error.
 file(WRITE "${JSON}.requests" "decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:100/batch:1/threads:1
 decode/bf16/heads:4/kv_heads:2/head_dim:64/kv_len:256/batch:2/threads:1/cache:paged
+decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:600/batch:1/threads:1/cache:paged_512
 decode/int8/heads:4/kv_heads:2/head_dim:64/kv_len:256/batch:1/threads:1/cache:ring
 decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:600/batch:3/threads:2/cache:shared_prefix
 decode/f32/heads:4/kv_heads:2/head_dim:64/kv_len:100/batch:2/threads:1/cache:append
@@ -57,6 +58,6 @@ decode/f32
 execute_process(COMMAND "${PROGRAM}" --serve INPUT_FILE "${JSON}.requests"
   OUTPUT_VARIABLE output RESULT_VARIABLE status)
 if(NOT status EQUAL 0 OR NOT output MATCHES
-   "^[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\nerror: [^\n]*cache:none: no such cache[^\n]*\nerror: [^\n]*num_kv_heads 3[^\n]*\nerror: no case is called 'decode/f32'\n$")
+   "^[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\n[0-9.e-]+\nerror: [^\n]*cache:none: no such cache[^\n]*\nerror: [^\n]*num_kv_heads 3[^\n]*\nerror: no case is called 'decode/f32'\n$")
   message(FATAL_ERROR "--serve ended with ${status} and answered\n${output}")
 endif()

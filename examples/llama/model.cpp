@@ -130,6 +130,17 @@ Llama Llama::first_layers(Index num_layers) && {
 
 // --- forward -------------------------------------------------------------------------------------
 
+/// What a step reads of them, nearly.
+std::size_t Llama::weight_bytes() const {
+  const Index heads = config_.num_heads + config_.num_kv_heads;
+  Index weights = embedding_.size();  // or the classifier, which is as large
+  for (const Layer& layer : layers_) {
+    weights += 2 * heads * config_.head_dim() * config_.hidden_size + layer.gate.size() +
+               layer.up.size() + layer.down.size();
+  }
+  return static_cast<std::size_t>(weights) * sizeof(float);
+}
+
 Index Llama::checked(std::span<const Token> tokens, Index i) const {
   const Token token = tokens[static_cast<std::size_t>(i)];
   require(token >= 0 && token < config_.vocab_size, "token ", token,
@@ -176,6 +187,7 @@ Llama::Matrix Llama::forward(std::span<const Token> tokens, LlamaSession<Storage
                                     session.length(), " tokens has no room for ",
                                     std::ssize(tokens), " more"));
   }
+  session.workspace().set_working_set(weight_bytes() + session.kv_bytes());
   const auto attend = [&](const Attention& attention, std::size_t layer, const Matrix& x,
                           Matrix& y) {
     attention.forward(x, y, &session.cache(layer), &session.workspace(), Causal{}, executor);
@@ -201,6 +213,7 @@ Llama::Matrix Llama::forward(std::span<const std::vector<Token>> tokens, KvCache
     rows.insert(rows.end(), request.begin(), request.end());
     rows.resize(rows.size() + static_cast<std::size_t>(longest - std::ssize(request)));
   }
+  workspace.set_working_set(weight_bytes() + static_cast<std::size_t>(stack.bytes()));
   const auto attend = [&](const Attention& attention, std::size_t layer, const Matrix& x,
                           Matrix& y) {
     const TensorShape shape{std::ssize(tokens), longest, 1, config_.hidden_size};

@@ -133,6 +133,7 @@ class Llama {
   template <typename Attend>
   Matrix hidden_states(std::span<const Token> tokens, Attend attend) const;
   Matrix logits(const Matrix& x) const;
+  std::size_t weight_bytes() const;
   Layer& add_layer(RopeStyle style);
   Index checked(std::span<const Token> tokens, Index i) const;
 

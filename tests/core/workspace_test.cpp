@@ -80,6 +80,8 @@ TEST(Workspace, NestsAnotherOne) {
   std::byte* const outer = workspace.reserve(100);
   EXPECT_NE(nested.reserve(100), outer);
   EXPECT_EQ(workspace.reserve(100), outer);
+  workspace.set_working_set(77);
+  EXPECT_EQ(workspace.nested().working_set(), 77u);
 }
 
 TEST(Carver, CountsAndCarvesAlike) {

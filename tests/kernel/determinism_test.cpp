@@ -278,36 +278,52 @@ TEST(DeterminismOfHeads, StaticAndDynamicHeadsGiveTheSameBits) {
   EXPECT_TRUE(same_bits(run(input, cache, Causal{}), run(input, input.cache(), Causal{})));
 }
 
-TEST(DeterminismOfHeads, AHeadOfALargeCacheHasTheBitsOfTheHeadAlone) {
-  // Few rows over more than large_kv_bytes take another way through a block.
-  Random random(9);
-  const Index tokens = 3301, dim = 64, num_kv_heads = 32;
-  const auto make = [&](Index heads, Index count) {
-    return random_tensor<float>(random, {1, count, heads, dim});
-  };
-  const auto repeat = [&](const TestTensor<float>& heads) {
-    const TensorShape shape = heads.shape();
-    TestTensor<float> all({1, shape.tokens, num_kv_heads * shape.heads, dim});
-    for (Index t = 0; t < shape.tokens; ++t) {
-      for (Index h = 0; h < num_kv_heads * shape.heads; ++h) {
-        std::copy_n(heads.view().row(0, t, h % shape.heads), dim, all.view().row(0, t, h));
-      }
+/// Keys and values of an input in a paged cache whose pages lie in memory in disorder.
+template <Scalar Query, Scalar Storage>
+PagedKvCache<Storage> shuffled_pages(const AttentionInput<Query, Storage>& input,
+                                     Index page_tokens) {
+  const Heads<> heads(input.q.shape().heads, input.k.shape().heads, input.k.shape().dim,
+                      input.v.shape().dim);
+  using Cache = PagedKvCache<Storage>;
+  const Index pages = ceil_div(input.k.shape().tokens, page_tokens);
+  Cache cache(
+      std::make_shared<PageAllocator>(PageAllocator::Options{
+          .pages = 2 * pages, .page_bytes = Cache::page_bytes(heads, page_tokens)}),
+      {.batch = 2, .capacity = pages * page_tokens, .page_tokens = page_tokens, .heads = heads});
+  for (Index t = 0; t < input.k.shape().tokens; ++t) {  // every second page is sequence 1's
+    for (Index b = 0; b < 2; ++b) {
+      cache.append(b, input.k.view().tokens_slice(t, 1), input.v.view().tokens_slice(t, 1));
     }
-    return all;
-  };
-  AttentionInput<float, float> one{.q = {}, .k = make(1, tokens), .v = make(1, tokens)};
-  AttentionInput<float, float> many{.q = {}, .k = repeat(one.k), .v = repeat(one.v)};
-  for (const Index group : {1, 4}) {
-    one.q = make(group, 1);
-    many.q = repeat(one.q);
-    const auto cache = many.cache();
-    ASSERT_GT(cache.bytes(), large_kv_bytes);
-    const auto expected = run(one, one.cache(), Causal{});
-    for (const Index threads : {1, 3}) {
-      const auto result = run(many, cache, Causal{}, threads);
-      for (Index h = 0; h < num_kv_heads * group; ++h) {
-        const float* const row = result.out.view().row(0, 0, h);
-        EXPECT_TRUE(std::equal(row, row + dim, expected.out.view().row(0, 0, h % group))) << h;
+  }
+  return cache;
+}
+
+TYPED_TEST(Determinism, ReadingAStreamGivesTheSameBits) {
+  Workspace in_memory;
+  in_memory.set_working_set(std::size_t{1} << 40);
+  for (Index group = 1; group <= few_rows + 1; ++group) {
+    for (const Index dim : {64, 33}) {
+      AttentionCase c{
+          .group = group, .num_kv_heads = 2, .kv_len = 1700, .head_dim = dim, .value_dim = dim};
+      SCOPED_TRACE(to_string(c));
+      Random random(static_cast<std::uint64_t>(group));
+      const auto input = make_input<AccumulatorOf<TypeParam>, TypeParam>(c, random);
+      const auto stream = [&](const auto& source, Index threads) {
+        return attend_over<AccumulatorOf<TypeParam>>(input, source, Causal{}, TestExecutor{threads},
+                                                     Layout::dense, &in_memory);
+      };
+      const auto cache = input.cache();
+      const auto expected = run(input, cache, Causal{});
+      for (const Index threads : {1, 3}) {
+        EXPECT_TRUE(same_bits(stream(cache, threads), expected)) << threads;
+        if constexpr (std::same_as<TypeParam, float>) {  // for one type, to spare time
+          for (const Index page_tokens : {64, 256, 512}) {
+            const auto pages = shuffled_pages(input, page_tokens);
+            const Index first = 0;
+            EXPECT_TRUE(same_bits(stream(select(pages, std::span(&first, 1)), threads), expected))
+                << threads << ", pages of " << page_tokens;
+          }
+        }
       }
     }
   }

@@ -54,6 +54,16 @@ TEST(Explain, WorkersThatLackRowBlocksAreGivenSplits) {
   EXPECT_EQ(e.workers, 4);
 }
 
+TEST(Explain, FewRowsReadAStreamWhereTheProgramReadsMoreThanCachesHold) {
+  Call one_row(1, 1000, 4, 4), many_rows(1, 1000, 24, 4);
+  EXPECT_FALSE(one_row.explain(Causal{}).streams_kv);
+  for (Call* call : {&one_row, &many_rows}) call->workspace.set_working_set(large_kv_bytes);
+  EXPECT_TRUE(one_row.explain(Causal{}).streams_kv);
+  EXPECT_NE(one_row.explain(Causal{}).text().find("read as a stream"), std::string::npos);
+  EXPECT_FALSE(many_rows.explain(Causal{}).streams_kv);
+  EXPECT_TRUE(Call(1, large_kv_bytes / (2 * dim * 4) + 1, 1, 1).explain(Causal{}).streams_kv);
+}
+
 TEST(Explain, WhatAMaskHidesIsNotCounted) {
   const Explanation whole = Call(1, 1024, 4, 4).explain(Causal{});
   const Explanation window = Call(1, 1024, 4, 4).explain(Causal{} & SlidingWindow::from_hf(128));

@@ -30,15 +30,24 @@ class Workspace {
   }
   std::size_t bytes() const { return buffer_.bytes(); }
 
+  /// What the program reads between two calls over the same keys, in bytes: a model's weights and
+  /// the caches of its other layers. Where that is more than the processor's caches hold, keys and
+  /// values come from memory, and few query rows read them in another way (kernel/row_block.hpp):
+  /// with the same bits, in about 0.8 of the time. 0: nothing but these keys and values.
+  void set_working_set(std::size_t bytes) { working_set_ = bytes; }
+  std::size_t working_set() const { return working_set_; }
+
   /// Scratch for a call nested in one that already holds this workspace's memory, as attend()
   /// inside a module's forward(). Made at its first use.
   Workspace& nested() {
     if (!nested_) nested_ = std::make_unique<Workspace>();
+    nested_->set_working_set(working_set_);
     return *nested_;
   }
 
  private:
   AlignedBuffer buffer_;
+  std::size_t working_set_ = 0;
   std::unique_ptr<Workspace> nested_;
 };
 

@@ -29,6 +29,7 @@ struct Explanation {
   bool packs_kv = false;  ///< rows of keys and values are packed into strips, once per KV head
   bool packs_blocks = false;     ///< they are packed block by block on the way
   bool multiplies_rows = false;  ///< they are multiplied where they lie, but for partly seen blocks
+  bool streams_kv = false;       ///< some of them are read in the way that suits memory, not L3
   const char* isa = "";          ///< the registers: "avx512", "avx2", …
   const char* storage = "";      ///< of keys and values: "f32", "bf16", "int8", …
   const char* product = "";      ///< how they are multiplied
@@ -66,6 +67,7 @@ struct Explanation {
                    packs_kv          ? ", keys and values packed beforehand"
                    : packs_blocks    ? ", packed on the way"
                    : multiplies_rows ? ", keys and values multiplied as rows"
+                   : streams_kv      ? ", keys and values read as a stream"
                                      : "",
                    "\n  ", isa, ", ", storage, " keys and values, ", product, "\n  tile of ",
                    tile_rows, " rows x ", tile_registers, " registers; blocks of ", block_rows,
@@ -153,6 +155,9 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
   } else {
     e.product = "dot products of pairs";
     e.peak = limits.bf16_flops_per_second;
+  }
+  for (Index b = 0; !rows && b < call.shape.batch; ++b) {
+    e.streams_kv |= reads_stream(call, strips, b, std::min(call.rows(b), plan.block_rows));
   }
   e.tile_rows = RowTiles(plan.block_rows).height(0);
   e.tile_registers = tile_registers(static_cast<int>(e.tile_rows));

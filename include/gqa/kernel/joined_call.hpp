@@ -90,6 +90,7 @@ struct JoinedCall {
       : queries(joined),
         original(call),
         source(call.source),
+        options(call.options),
         rules(call.rules, joined),
         shape(call.shape) {}
   Index q_pos(Index, Index q_index) const {
@@ -102,6 +103,7 @@ struct JoinedCall {
   JoinedQueries queries;
   const CallT& original;
   const Source& source;
+  const AttendOptions<T>& options;
   Rules rules;
   const AttentionShape& shape;
 };

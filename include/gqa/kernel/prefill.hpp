@@ -50,11 +50,17 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
                           next = run.next;
                         });
     if (after && end == length) next = after;
-    bool stream = rows.may_stream();
-    for (Index i = 1; i < own; ++i) stream = stream && blocks[i].data == blocks[i - 1].data + bytes;
-    const Index ahead = stream ? 1 : known_ahead;
+    const auto goes_on = [&](Index i) { return blocks[i].data == blocks[i - 1].data + bytes; };
+    Index piece_end = 0;  // of the blocks that are one piece of memory
+    bool stream = false;
     for (Index i = 0; i < own; ++i) {
-      const Index later = i + ahead;
+      if (i == piece_end) {
+        do ++piece_end;
+        while (piece_end < own && goes_on(piece_end));
+        const Index piece = piece_end - i;
+        stream = rows.may_stream() && (piece == own || piece * bytes >= least_stream_bytes);
+      }
+      const Index later = i + (stream ? 1 : known_ahead);
       const std::byte* data = later < known ? blocks[later].data
                               : next        ? next + (later - known) * bytes
                                             : nullptr;

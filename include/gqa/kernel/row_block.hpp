@@ -22,15 +22,33 @@ namespace gqa {
 inline constexpr Index prefetch_bytes = 32 * 1024;
 /// The same in blocks, at most.
 inline constexpr Index max_blocks_ahead = 8;
-/// Few rows take less time than memory does. Where keys and values are too many for L3, here of 32
-/// MiB, they are read strip after strip, as one stream: the processor then reads ahead by itself,
-/// but not across the end of a page. A row alone is helped with all lines a page ahead, more rows
-/// only with those that a page begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26
-/// and 25 GB/s; a block ahead 20 to 22. Where they are in L3, four rows would lose up to 0.3.)
+/// Few rows take less time than memory does. Where a program reads more than L3, here of 32 MiB,
+/// holds (Workspace::set_working_set(), or a call's keys and values alone), they are read strip
+/// after strip, as one stream: the processor then reads ahead by itself, but not across the end of
+/// a page. A row alone is helped with all lines a page ahead, more rows only with those that a page
+/// begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26 and 25 GB/s; a block ahead
+/// 20 to
+/// 22. Where they are in L3, four rows would lose up to 0.3.)
 inline constexpr Index large_kv_bytes = 48 * 1024 * 1024;
+/// Of keys and values in pieces, as pages are, only those so large are worth a stream: it loses 0.7
+/// us at the end of each.
+inline constexpr Index least_stream_bytes = 256 * 1024;
 inline constexpr Index memory_page_bytes = 4096, memory_page_start_bytes = 512;
 
 inline namespace GQA_ISA {
+
+/// Do blocks of so many rows of sequence b read keys and values as a stream? Not those of quantised
+/// storage, whose tiles are short: at the end of each, reading pauses.
+template <typename Call, typename Storage>
+bool reads_stream(const Call& call, const StripLayout<Storage>& layout, Index b, Index rows) {
+  if (rows > few_rows || is_quantized<Storage>) return false;
+  const Index blocks = call.source.batch() * call.source.num_kv_heads() *
+                       ceil_div(call.source.length(b), block_keys);
+  const Workspace* workspace = call.options.workspace;
+  const std::size_t working_set = workspace ? workspace->working_set() : 0;
+  return blocks * layout.block_bytes() >= large_kv_bytes ||
+         working_set >= std::size_t{large_kv_bytes};
+}
 
 template <typename Storage, typename Rules>
 class RowBlock {
@@ -68,7 +86,7 @@ class RowBlock {
         queries_(call, layout, scratch.queries, batch, kv_head, row_begin, rows),
         tiles_(queries_.tiles()),
         softmax_(call.rules, layout, scratch.softmax),
-        may_stream_(may_stream(call)) {}
+        may_stream_(reads_stream(call, layout, batch, this->rows())) {}
 
   Index rows() const { return queries_.size(); }
   Index batch() const { return queries_.batch(); }
@@ -177,15 +195,6 @@ class RowBlock {
   void finish() { softmax_.finish(rows()); }
 
  private:
-  /// Not of quantised storage, whose softmax lets the stream wait for too long.
-  template <typename Call>
-  bool may_stream(const Call& call) const {
-    const Index blocks = ceil_div(call.source.length(batch()), block_keys);
-    return rows() <= few_rows && !quantized &&
-           call.source.batch() * call.source.num_kv_heads() * blocks >=
-               large_kv_bytes / layout_.block_bytes();
-  }
-
   /// What is prefetched while `block` is read: `later`.
   static Prefetch block_prefetch(const Storage* block, const Storage* later) {
     return {.ahead = later ? address(later) - address(block) : 0};
