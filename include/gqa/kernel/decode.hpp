@@ -17,16 +17,25 @@ inline namespace GQA_ISA {
 template <typename Source, typename Block, typename Storage>
 void walk_together(const Source& source, const StripLayout<Storage>& layout, Block* heads,
                    Index count, Index begin, Index end, Storage* packed) {
+  const Index length = source.length(heads->batch());
+  const auto run_at = [&](const Block& rows, Index first) {  // of 64 keys, or of the last ones
+    RowRun<Storage> run;
+    source.for_each_run(rows.batch(), rows.kv_head(), first, std::min(first + block_keys, length),
+                        [&](const RowRun<Storage>& part) { run = part; });
+    return run;
+  };
   for (Index first = begin; first < end; first += block_keys) {
     const Index keys = std::min(block_keys, end - first);
     for (Block* rows = heads; rows < heads + count; ++rows) {
       if (rows->skips(first, first + keys)) continue;
       if (rows->steps_on_rows(first, first + keys)) {
-        RowRun<Storage> run;
-        source.for_each_run(rows->batch(), rows->kv_head(), first, first + keys,
-                            [&](const RowRun<Storage>& part) { run = part; });
+        const RowRun<Storage> run = run_at(*rows, first);
         if (run.count == block_keys) {
-          rows->step_on_rows(run);
+          // What will be read next: of rows a page apart, caches don't hold many for long.
+          const bool last_head = rows + 1 == heads + count, last = first + block_keys >= length;
+          rows->step_on_rows(run, !last_head ? run_at(rows[1], first)
+                                  : !last    ? run_at(*heads, first + block_keys)
+                                             : run);
           continue;
         }
       }

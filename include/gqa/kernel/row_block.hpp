@@ -172,21 +172,18 @@ class RowBlock {
            multiplies_rows(layout_) && sees_all(k_begin, k_end);
   }
 
-  /// step() for 64 keys that lie as rows and that all rows see. The 64 keys and values behind them
-  /// are brought to L2 meanwhile.
-  void step_on_rows(const RowRun<Storage>& run) {
+  /// step() for 64 keys that lie as rows and that all rows see. The 64 of `later` are brought to L2
+  /// meanwhile.
+  void step_on_rows(const RowRun<Storage>& run, const RowRun<Storage>& later) {
     if constexpr (std::same_as<Storage, float>) {
-      const auto ahead = [](Index stride) {
-        return static_cast<std::uintptr_t>(block_keys * stride) * sizeof(Storage);
-      };
       with_row_tile(rows(), [&]<int Rows>() {
         multiply_key_rows<Rows>(queries_.packed(0), run.keys, run.key_stride, layout_.head_dim(),
-                                softmax_.scores(0), ahead(run.key_stride));
+                                softmax_.scores(0), address(later.keys) - address(run.keys));
         const Seen all{.strip = {Coverage::full, Coverage::full}, .key_end = block_keys};
         softmax_.softmax(queries_, 0, rows(), nullptr, run.first, block_keys, all);
         multiply_value_rows<Rows>(softmax_.weights(0), run.values, run.value_stride,
                                   layout_.value_dim(), softmax_.out_row(0),
-                                  ahead(run.value_stride));
+                                  address(later.values) - address(run.values));
       });
     }
   }
