@@ -203,6 +203,26 @@ TEST(BackwardOfNonFinite, HiddenKeysAndValuesChangeNothing) {
   }
 }
 
+TEST(BackwardOfNonFinite, AQueryThatSeesNoKeyAddsNothingToTheSink) {
+  Random random(11);
+  AttentionInput<float, float> input{.q = random_tensor<float>(random, {1, 5, 4, 8}),
+                                     .k = random_tensor<float>(random, {1, 2, 2, 8}),
+                                     .v = random_tensor<float>(random, {1, 2, 2, 8})};
+  auto dout = random_tensor<float>(random, input.out_shape());
+  const std::vector<float> sinks = {0.5f, -1, 2, 0};
+  const auto rules = Causal{} & SinkLogits{sinks};  // bottom-right: queries 0 to 2 see no key
+  auto forward = attend_over<float>(input, input.rows_kv(), rules);
+  const auto gradient_of_sinks = [&] { return backward_of(input, dout, forward, rules).sinks; };
+  const std::vector<float> expected = gradient_of_sinks();
+  for (Index i = 0; i < 3; ++i) {
+    dout.fill_row(0, i, 1, std::numeric_limits<double>::quiet_NaN());
+    dout.fill_row(0, i, 2, std::numeric_limits<double>::infinity());
+  }
+  EXPECT_EQ(gradient_of_sinks(), expected);
+  dout.fill_row(0, 3, 1, std::numeric_limits<double>::quiet_NaN());
+  EXPECT_TRUE(std::isnan(gradient_of_sinks()[1]));
+}
+
 TEST(Backward, OfNothingIsZero) {
   const auto all_zero = [](TestTensor<float>& x) {
     bool zero = true;

@@ -6,6 +6,9 @@
 // backward_reference.hpp first, then backward_block.hpp.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
 #include "gqa/kernel/backward_plan.hpp"
 #include "gqa/parallel/executor.hpp"
 
@@ -63,9 +66,16 @@ void find_sink_gradient(const Call& call, const typename Call::T* delta, Executo
     for (Index b = 0; b < s.batch; ++b) {
       for (Index i = 0; i < call.q_len(b); ++i) {
         const T lse = call.options.lse(b, h, i);
-        // Without a key, and with a sink of -inf, lse is -inf: (-inf) - (-inf) is NaN.
-        if (lse == SoftmaxState<T>::empty_max) continue;
-        sum -= simd::exp2((sink - lse) * T(log2e)) * delta[(b * s.num_heads + h) * s.q_len + i];
+        const T row_delta = delta[(b * s.num_heads + h) * s.q_len + i];
+        // A row that sees no key adds nothing, whatever its dout. lse is its sink: where that is
+        // -inf, (-inf) - (-inf) would be NaN.
+        const auto* out = call.out.row(b, i, h);
+        const auto is_zero = [](auto x) { return convert<T>(x) == 0; };
+        if (lse == SoftmaxState<T>::empty_max ||
+            (!std::isfinite(row_delta) && std::all_of(out, out + s.value_dim, is_zero))) {
+          continue;
+        }
+        sum -= simd::exp2((sink - lse) * T(log2e)) * row_delta;
       }
     }
     call.backward.sink_gradient[static_cast<std::size_t>(h)] = sum;
