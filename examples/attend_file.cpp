@@ -13,7 +13,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <exception>
 #include <gqa/gqa.hpp>
 #include <iostream>
 #include <limits>
@@ -23,6 +22,7 @@
 #include <vector>
 
 #include "support/attention_input.hpp"
+#include "support/command_line.hpp"
 #include "support/safetensors.hpp"
 #include "support/safetensors_writer.hpp"
 
@@ -288,9 +288,7 @@ void run(const Options& options) {
   return attend_file<float, float>(options, file, sizes);
 }
 
-/// Returns the exit status if the program ends here: 0 for --help, 1 for a mistake.
-std::optional<int> parse(int argc, char** argv, Options& options) {
-  CLI::App app("Attention over tensors of a safetensors file.");
+void add_options(CLI::App& app, Options& options) {
   app.footer(tensors_help);
   app.add_option("IN", options.input, "safetensors file with q, k, v")->required();
   app.add_option("OUT", options.output, "safetensors file to write")->required();
@@ -355,28 +353,14 @@ std::optional<int> parse(int argc, char** argv, Options& options) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->group(call);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-    return 1;
-  }
-  return std::nullopt;
 }
 
 }  // namespace
 }  // namespace gqa::examples
 
 int main(int argc, char** argv) {
-  try {
-    gqa::examples::Options options;
-    if (const auto status = gqa::examples::parse(argc, argv, options)) return *status;
-    gqa::examples::run(options);
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << "attend_file: " << error.what() << "\n";
-    return 1;
-  }
+  gqa::examples::Options options;
+  CLI::App app("Attention over tensors of a safetensors file.", "attend_file");
+  gqa::examples::add_options(app, options);
+  return gqa::examples::run_program(app, argc, argv, [&] { gqa::examples::run(options); });
 }

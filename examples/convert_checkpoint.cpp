@@ -18,7 +18,6 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <iostream>
 #include <map>
 #include <optional>
 #include <stdexcept>
@@ -30,6 +29,7 @@
 #include "checkpoint/folder.hpp"
 #include "llama/convert.hpp"
 #include "llama/hugging_face.hpp"
+#include "support/command_line.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -271,7 +271,7 @@ void run(const Options& options) {
 int main(int argc, char** argv) {
   using namespace gqa::examples;
   Options options;
-  CLI::App app("Converts a Hugging Face checkpoint to fewer KV heads.");
+  CLI::App app("Converts a Hugging Face checkpoint to fewer KV heads.", "convert_checkpoint");
   app.add_option("IN_DIR", options.in, "folder with config.json and safetensors")->required();
   app.add_option("OUT_DIR", options.out, "folder to make; must not exist")->required();
   app.add_option("--num-kv-heads", options.conversion.num_kv_heads,
@@ -292,24 +292,12 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--seed", options.conversion.seed, "of random heads")->capture_default_str();
   app.add_flag("--quiet", options.quiet, "no progress bar");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-    return 1;
-  }
-  const auto interrupt = [](int) { interrupted = 1; };
-  std::signal(SIGINT, interrupt);
-  std::signal(SIGTERM, interrupt);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error to report
-  try {
+  return run_program(app, argc, argv, [&] {
+    const auto interrupt = [](int) { interrupted = 1; };
+    std::signal(SIGINT, interrupt);
+    std::signal(SIGTERM, interrupt);
+    std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error to report
     options.conversion.method = conversion_method(options.method);
     run(options);
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << "convert_checkpoint: " << error.what() << "\n";
-    return 1;
-  }
+  });
 }

@@ -12,11 +12,11 @@
 #include <cctype>
 #include <cstdio>
 #include <exception>
-#include <iostream>
 #include <map>
 #include <set>
 #include <string>
 
+#include "support/command_line.hpp"
 #include "support/model_shapes.hpp"
 
 namespace gqa::examples {
@@ -121,10 +121,30 @@ void print(const ModelShape& model, const Options& options) {
   }
 }
 
+void print(const Options& options) {
+  bool known = options.model.empty();
+  for (const ModelShape& model : model_shapes) known |= options.model == model.name;
+  require(known, "--model ", options.model, " is not in the table: run without --model");
+
+  std::printf("%td sequence%s of %td tokens; GiB but where it says KiB; * the model's own\n\n",
+              options.batch, options.batch == 1 ? "" : "s", options.context);
+  std::printf("%-12s %-8s %9s %10s %10s %8s %10s %10s%s\n", "model", "KV heads", "weights",
+              "KiB/token", "KV cache", "share", "40 % from", "60 % from",
+              options.memory > 0 ? "  longest context (cache's share of the memory)" : "");
+  for (const ModelShape& model : model_shapes) {
+    if (options.model.empty() || options.model == model.name) print(model, options);
+  }
+  std::printf(
+      "\nshare: of weights and cache together; 40 %% from, 60 %% from: tokens per sequence at "
+      "which\n"
+      "the cache is that share of both. T5-XXL counts cross-attention over as many input tokens;\n"
+      "windowed layers (Mistral's all, Gemma's every other one) keep 4096 tokens.\n");
+}
+
 int run(int argc, char** argv) {
   Options options;
   std::string memory;
-  CLI::App app("Tables what keys and values take, for MHA, GQA and MQA.");
+  CLI::App app("Tables what keys and values take, for MHA, GQA and MQA.", "kv_memory");
   app.add_option("--memory", memory, "what weights and cache have to fit into, e.g. 16GiB");
   app.add_option("--context", options.context, "tokens of each sequence")
       ->check(CLI::Range(Index{1}, Index{1} << 30))
@@ -144,43 +164,13 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(0.1, 8.0))
       ->capture_default_str();
   app.add_option("--model", options.model, "only this model, e.g. Llama-3-8B");
-  try {
-    app.parse(argc, argv);
+  return run_program(app, argc, argv, [&] {
     if (!memory.empty()) options.memory = bytes_of(memory);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-    return 1;
-  }
-  bool known = options.model.empty();
-  for (const ModelShape& model : model_shapes) known |= options.model == model.name;
-  require(known, "--model ", options.model, " is not in the table: run without --model");
-
-  std::printf("%td sequence%s of %td tokens; GiB but where it says KiB; * the model's own\n\n",
-              options.batch, options.batch == 1 ? "" : "s", options.context);
-  std::printf("%-12s %-8s %9s %10s %10s %8s %10s %10s%s\n", "model", "KV heads", "weights",
-              "KiB/token", "KV cache", "share", "40 % from", "60 % from",
-              options.memory > 0 ? "  longest context (cache's share of the memory)" : "");
-  for (const ModelShape& model : model_shapes) {
-    if (options.model.empty() || options.model == model.name) print(model, options);
-  }
-  std::printf(
-      "\nshare: of weights and cache together. \"40 %% from\", \"60 %% from\": tokens per sequence "
-      "at "
-      "which\nthe cache is that share of both. T5-XXL counts cross-attention over as many input "
-      "tokens; windowed\nlayers (Mistral's all, Gemma's every other one) keep 4096 tokens.\n");
-  return std::cout && std::fflush(stdout) == 0 ? 0 : 1;
+    print(options);
+  });
 }
 
 }  // namespace
 }  // namespace gqa::examples
 
-int main(int argc, char** argv) {
-  try {
-    return gqa::examples::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "kv_memory: " << error.what() << "\n";
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return gqa::examples::run(argc, argv); }

@@ -21,7 +21,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -33,6 +32,7 @@
 #include "llama/convert.hpp"
 #include "llama/tokenizer.hpp"
 #include "support/clock.hpp"
+#include "support/command_line.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -108,7 +108,8 @@ void run(const Options& options) {
 int main(int argc, char** argv) {
   using namespace gqa::examples;
   Options options;
-  CLI::App app("Loss of a llama2.c checkpoint converted to fewer KV heads, without training.");
+  CLI::App app("Loss of a llama2.c checkpoint converted to fewer KV heads, without training.",
+               "convert_loss");
   app.add_option("CHECKPOINT", options.checkpoint, "llama2.c checkpoint")->required();
   app.add_option("TEXT", options.text, "JSON with token ids to measure on: {\"tokens\": [[...]]}")
       ->required();
@@ -132,12 +133,5 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", options.fitting.rounds, "of fit")->capture_default_str();
   app.add_option("--steps", options.fitting.steps, "of fit, in each round")->capture_default_str();
   app.add_flag("--verbose", options.verbose, "a line for each layer");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(options);
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << "convert_loss: " << error.what() << "\n";
-    return 1;
-  }
+  return run_program(app, argc, argv, [&] { run(options); });
 }

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <exception>
 #include <iostream>
 #include <span>
 #include <stdexcept>
@@ -27,6 +26,7 @@
 #include "llama/sampler.hpp"
 #include "llama/tokenizer.hpp"
 #include "support/clock.hpp"
+#include "support/command_line.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -122,7 +122,7 @@ void generate(const Options& options, const EigenPool& executor) {
 
 int run(int argc, char** argv) {
   Options options;
-  CLI::App app("Continues a text with a llama2.c checkpoint.");
+  CLI::App app("Continues a text with a llama2.c checkpoint.", "generate");
   CLI::Option* checkpoint = app.add_option("CHECKPOINT", options.checkpoint,
                                            "llama2.c checkpoint, e.g. stories260K.bin; without "
                                            "one, the model in examples/models");
@@ -146,29 +146,14 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "that attention uses")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    app.exit(error, std::cerr, std::cerr);
-    return 1;
-  }
-
-  // The caller works, too; the pool has a thread more than is needed when that is all.
-  Eigen::ThreadPool pool(std::max(static_cast<int>(options.threads) - 1, 1));
-  generate(options, EigenPool(pool, options.threads));
-  return 0;
+  return run_program(app, argc, argv, [&] {
+    // The caller works, too; the pool has a thread more than is needed when that is all.
+    Eigen::ThreadPool pool(std::max(static_cast<int>(options.threads) - 1, 1));
+    generate(options, EigenPool(pool, options.threads));
+  });
 }
 
 }  // namespace
 }  // namespace gqa::examples
 
-int main(int argc, char** argv) {
-  try {
-    return gqa::examples::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "generate: " << error.what() << "\n";
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return gqa::examples::run(argc, argv); }
