@@ -15,12 +15,13 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib import ticker
 
 CASE = re.compile(r"(?P<phase>decode|prefill)/(?P<dtype>\w+)/heads:(?P<heads>\d+)/"
                   r"kv_heads:(?P<kv_heads>\d+)/head_dim:(?P<head_dim>\d+)/[a-z_]+:(?P<tokens>\d+)/"
                   r"batch:1/threads:(?P<threads>\d+)$")
-LIBRARIES = (("gqa", "gqa", "o-"), ("torch", "PyTorch", "s--"), ("onnxruntime", "ONNX Runtime", "^--"),
-             ("openvino", "OpenVINO", "d--"))
+LIBRARIES = (("gqa", "gqa", "C0o-"), ("torch", "PyTorch", "C1s--"),
+             ("onnxruntime", "ONNX Runtime", "C2^--"), ("openvino", "OpenVINO", "C3d--"))
 
 
 def milliseconds(document, phase, dtype, tokens, threads):
@@ -49,9 +50,12 @@ def draw(axes, title, times, proportional):
     axes.set(xscale="log", yscale="log", xlabel="KV heads", ylabel="ms", title=title)
     axes.set_xticks(heads, [{heads[0]: f"{n}\nMQA", heads[-1]: f"{n}\nMHA"}.get(n, f"{n}\nGQA")
                             for n in heads])
-    axes.minorticks_off()
-    axes.grid(True, alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.set_ylim(axes.get_ylim()[0] / 1.5, axes.get_ylim()[1] * 1.5)
+    axes.grid(True, which="both", alpha=0.2)
 
 
 def main():
@@ -72,10 +76,14 @@ def main():
     for panel, (title, proportional, times) in zip(axes[0], panels):
         draw(panel, title, times, proportional)
     threads = f"{options.threads} thread{'s' if options.threads > 1 else ''}"
+    labels = {label: line for panel in axes[0]
+              for line, label in zip(*panel.get_legend_handles_labels())}
+    figure.legend(labels.values(), labels.keys(), loc="lower center", ncols=len(labels),
+                  frameon=False)
     figure.suptitle(f"Attention of one layer: 32 query heads, head_dim 128, {threads}, "
                     f"{document['processor']}, {document['date']}")
-    figure.tight_layout()
-    figure.savefig(options.picture, dpi=110)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.savefig(options.picture, dpi=90)
 
 
 if __name__ == "__main__":

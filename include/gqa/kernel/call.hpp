@@ -33,7 +33,8 @@ struct AttendOptions {
   /// Positions of the queries, [batch, q_len]. Default: the sequence's last ones, query i at
   /// length - q_len + i, which may be negative.
   std::span<const Index> positions = {};
-  /// Scratch that calls share. Without one, a call allocates its own.
+  /// Scratch that calls share, and what the program reads between them
+  /// (Workspace::set_working_set()). Without one, a call allocates its own.
   Workspace* workspace = nullptr;
 };
 
