@@ -34,8 +34,8 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   struct Options {
     Index batch = 1;     ///< sequences
     Index capacity = 0;  ///< tokens that a sequence may have; costs 4 bytes per page
-    /// A multiple of 64. Small pages waste least; from memory, 512 are read as fast as a contiguous
-    /// cache, 64 in 1.1 to 1.3 times the time (bench/README.md).
+    /// A multiple of 64. Small pages waste least; from memory, decoding over pages of 512 takes 1.0
+    /// to 1.2 times the time of a contiguous cache, of 64 1.05 to 1.4 (bench/README.md).
     Index page_tokens = 64;
     HeadsT heads = {};  ///< needed where HeadsT leaves numbers open
   };

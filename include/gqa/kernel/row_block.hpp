@@ -26,9 +26,8 @@ inline constexpr Index max_blocks_ahead = 8;
 /// holds (Workspace::set_working_set(), or a call's keys and values alone), they are read strip
 /// after strip, as one stream: the processor then reads ahead by itself, but not across the end of
 /// a page. A row alone is helped with all lines a page ahead, more rows only with those that a page
-/// begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26 and 25 GB/s; a block ahead
-/// 20 to
-/// 22. Where they are in L3, four rows would lose up to 0.3.)
+/// begins with. (Zen 4, f32 from memory, 1, 2, 3 and 4 rows: 29, 28, 26 and 25 GB/s; a block ahead,
+/// 20 to 22. Where L3 holds a part of them, four rows would lose up to 0.3.)
 inline constexpr Index large_kv_bytes = 48 * 1024 * 1024;
 /// Of keys and values in pieces, as pages are, only those so large are worth a stream: it loses 0.7
 /// us at the end of each.
