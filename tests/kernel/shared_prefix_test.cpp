@@ -115,7 +115,7 @@ TEST(SharedPrefix, GivesTheBitsOfAttendingSeparatelyWhateverTheRules) {
     const auto score = static_cast<ScoreChoice>(mask % score_names.size());
     const auto rules = factory.masks_and_scores(0.25, static_cast<MaskChoice>(mask), score);
     const auto expected = run(q, cache, rules, q_lens, false, 1);
-    for (const Index threads : {1, 3}) {
+    for (const Index threads : {1, 3, 8}) {  // of 8, some splits are tasks
       EXPECT_TRUE(same_result(run(q, cache, rules, q_lens, true, threads), expected))
           << mask_names[mask] << ", " << score_names[mask % score_names.size()] << ", " << threads;
     }

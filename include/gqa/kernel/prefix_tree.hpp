@@ -23,6 +23,7 @@ struct PrefixNode {
   Index depth = 0;
 
   bool is_leaf() const { return end - begin == 1; }
+  Index splits() const { return split_end - split_begin; }
 };
 
 /// Which sequences share which splits. Found by where blocks lie, not by what is in them.
@@ -50,7 +51,7 @@ class PrefixTree {
   /// Does any split serve two sequences?
   bool shares() const {
     return std::any_of(nodes_, nodes_ + size_, [](const PrefixNode& node) {
-      return !node.is_leaf() && node.split_end > node.split_begin;
+      return !node.is_leaf() && node.splits() > 0;
     });
   }
 

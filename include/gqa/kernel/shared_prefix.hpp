@@ -23,15 +23,24 @@ class SharedPrefixRun {
  public:
   using T = typename Call::T;
   using Joined = JoinedCall<Call>;
+  using Tree = PrefixTree<typename Call::Source>;
 
   SharedPrefixRun(const Call& call, Workspace& workspace, ExecutorT& executor)
       : call_(call),
         executor_(executor),
         layout_(call.shape.head_dim, call.shape.value_dim),
         plan_{.workers = executor.concurrency()} {
-    Index queries = 0;
-    for (Index b = 0; b < call.shape.batch; ++b) queries += call.q_len(b);
+    Index queries = 0, longest = 0, parts = 0;
+    for (Index b = 0; b < call.shape.batch; ++b) {
+      Index splits = 0;  // that somebody sees
+      for_each_split(call, b, [&](Index) { ++splits; });
+      queries += call.q_len(b);
+      longest = std::max(longest, splits);
+      parts += call.q_len(b) * call.shape.num_heads * splits;
+    }
     rows_ = queries * call.shape.num_heads;
+    // No more than what attend() would take where splits are tasks.
+    part_rows_ = plan_.workers > 1 ? std::min(parts, few_tasks() * max_block_rows * longest) : 0;
     plan_.block_rows = std::clamp(queries * call.shape.group(), Index{1}, max_block_rows);
     Carver size;
     carve(size);
@@ -43,7 +52,7 @@ class SharedPrefixRun {
 
   /// False if nothing is shared; nothing has been done then.
   bool run() {
-    const PrefixTree tree(call_.source, order_, nodes_);
+    const Tree tree(call_.source, order_, nodes_);
     if (!tree.shares()) return false;
     first_query_[0] = 0;
     for (Index place = 0; place < call_.shape.batch; ++place) {
@@ -52,35 +61,58 @@ class SharedPrefixRun {
     std::fill_n(states_, rows_, SoftmaxState<T>{});
     std::fill_n(out_, rows_ * layout_.padded_value_dim(), T(0));
     for (Index begin = 0, end = 0; begin < tree.size(); begin = end) {  // nodes of one depth
-      first_task_[begin] = 0;
+      first_task_[begin] = first_part_[begin] = 0;
+      Index splits = 0;  // of the node that has most
       for (end = begin; end < tree.size() && tree[end].depth == tree[begin].depth; ++end) {
-        first_task_[end + 1] = first_task_[end] + tasks(tree[end]);
+        const PrefixNode& node = tree[end];
+        first_task_[end + 1] = first_task_[end] + tasks(node);
+        first_part_[end + 1] =
+            first_part_[end] + rows(node) * call_.shape.num_kv_heads * node.splits();
+        splits = std::max(splits, node.splits());
       }
-      executor_.run(first_task_[end], [&](Index task, Index worker) noexcept {
-        const Index* next = std::upper_bound(first_task_ + begin, first_task_ + end + 1, task);
-        const PrefixNode& node = tree[next - first_task_ - 1];
-        const Index number = task - *(next - 1);
-        const Index kv_head = number % call_.shape.num_kv_heads;
-        const Index row = number / call_.shape.num_kv_heads * max_block_rows;
-        if (node.is_leaf()) {
-          finish(tree, next - first_task_ - 1, kv_head, row, worker);
-        } else {
-          share(node, tree.sequence(node.begin), kv_head, row, worker);
-        }
+      const Index count = first_task_[end];
+      const auto task_of = [&](Index number) {
+        const Index* next = std::upper_bound(first_task_ + begin, first_task_ + end + 1, number);
+        number -= *(next - 1);
+        return NodeTask{.node = next - first_task_ - 1,
+                        .kv_head = number % call_.shape.num_kv_heads,
+                        .row = number / call_.shape.num_kv_heads * max_block_rows};
+      };
+      // Where there are too few rows to go round, each split is a task (as in make_plan()); but not
+      // where most are hidden, and would be asked for in vain.
+      const bool split_kv = splits > 1 && count < few_tasks() && first_part_[end] <= part_rows_;
+      if (split_kv) {
+        executor_.run(count * splits, [&](Index number, Index worker) noexcept {
+          attend_split(tree, task_of(number % count), number / count, worker);
+        });
+      }
+      executor_.run(count, [&](Index number, Index worker) noexcept {
+        attend_all(tree, task_of(number), split_kv, worker);
       });
     }
     return true;
   }
 
  private:
+  /// Rows [row, row + 96) of those of a node that read a KV head.
+  struct NodeTask {
+    Index node;
+    Index kv_head;
+    Index row;
+  };
+
+  Index few_tasks() const { return 4 * plan_.workers; }
   void carve(Carver& carver) {
-    const Index batch = call_.shape.batch;
+    const Index batch = call_.shape.batch, dim = layout_.padded_value_dim();
     order_ = carver.take<Index>(batch);
     nodes_ = carver.take<PrefixNode>(2 * batch);
     first_query_ = carver.take<Index>(batch + 1);
     first_task_ = carver.take<Index>(2 * batch + 1);
+    first_part_ = carver.take<Index>(2 * batch + 1);
     states_ = carver.take<SoftmaxState<T>>(rows_);
-    out_ = carver.take<T>(rows_ * layout_.padded_value_dim());
+    out_ = carver.take<T>(rows_ * dim);
+    part_states_ = carver.take<SoftmaxState<T>>(part_rows_);
+    part_out_ = carver.take<T>(part_rows_ * dim);
   }
   /// Of one kind of task at a time.
   std::size_t worker_bytes() const {
@@ -92,80 +124,108 @@ class SharedPrefixRun {
     return (first_query_[node.end] - first_query_[node.begin]) * call_.shape.group();
   }
   Index tasks(const PrefixNode& node) const {
-    if (!node.is_leaf() && node.split_begin == node.split_end) return 0;
+    if (!node.is_leaf() && node.splits() == 0) return 0;
     return ceil_div(rows(node), max_block_rows) * call_.shape.num_kv_heads;
   }
-  /// Where the state of a node's first row is.
-  Index first_row(const PrefixNode& node, Index kv_head) const {
-    return kv_head * (rows_ / call_.shape.num_kv_heads) +
-           first_query_[node.begin] * call_.shape.group();
+  /// Where the state of a task's first row is.
+  Index first_row(const Tree& tree, const NodeTask& task) const {
+    return task.kv_head * (rows_ / call_.shape.num_kv_heads) +
+           first_query_[tree[task.node].begin] * call_.shape.group() + task.row;
   }
-  template <typename Block, typename Worker>
-  void attend_split(Block& block, Index first, Index split, Index length, const Worker& worker,
-                    const std::byte* after = nullptr) {
-    const Index begin = split * split_keys, dim = layout_.padded_value_dim();
-    block.reset(worker.states, worker.out);
-    walk(call_.source, layout_, block, begin, std::min(length, begin + split_keys), worker.packed,
-         after);
-    for (Index r = 0; r < block.rows(); ++r) {
-      merge(states_[first + r], out_ + (first + r) * dim, worker.states[r], worker.out + r * dim,
-            dim);
+  /// Where it is among the parts, of the node's split number `split`.
+  Index first_part(const Tree& tree, const NodeTask& task, Index split) const {
+    const Index heads_before = split * call_.shape.num_kv_heads + task.kv_head;
+    return first_part_[task.node] + heads_before * rows(tree[task.node]) + task.row;
+  }
+  /// Where the keys of a node's splits end.
+  Index end_of_keys(const Tree& tree, const PrefixNode& node) const {
+    return node.is_leaf() ? Index{call_.source.length(tree.sequence(node.begin))}
+                          : node.split_end * split_keys;
+  }
+
+  /// Calls fn(row block, its worker's scratch): of one sequence's rows, or of the rows of several
+  /// whose queries are joined.
+  template <typename F>
+  void with_block(const Tree& tree, const NodeTask& task, Index worker_index, F fn) const {
+    const PrefixNode& node = tree[task.node];
+    const auto of = [&]<typename AnyCall>(const AnyCall& call) {
+      const Scratch<AnyCall> scratch(workers_, plan_, layout_, 0);
+      const auto worker = scratch.worker(worker_index);
+      RowBlockOf<AnyCall> block(call, layout_, worker.rows, tree.sequence(node.begin), task.kv_head,
+                                task.row, std::min(max_block_rows, rows(node) - task.row));
+      fn(block, worker);
+    };
+    if (node.is_leaf()) {
+      of(call_);
+    } else {
+      of(Joined(call_, {.sequences = order_ + node.begin,
+                        .first = first_query_ + node.begin,
+                        .count = node.end - node.begin}));
     }
   }
 
-  /// The splits that several sequences share, for rows [row, row + 96) of their joined queries.
-  void share(const PrefixNode& node, Index sequence, Index kv_head, Index row, Index worker_index) {
-    const Scratch<Joined> scratch(workers_, plan_, layout_, 0);
-    const auto worker = scratch.worker(worker_index);
-    const Joined joined(call_, {.sequences = order_ + node.begin,
-                                .first = first_query_ + node.begin,
-                                .count = node.end - node.begin});
-    RowBlockOf<Joined> block(joined, layout_, worker.rows, sequence, kv_head, row,
-                             std::min(max_block_rows, rows(node) - row));
-    const Index first = first_row(node, kv_head) + row;
-    for (Index split = node.split_begin; split < node.split_end; ++split) {
-      const Index end = (split + 1) * split_keys;
-      if (block.skips(split * split_keys, end)) continue;
-      attend_split(block, first, split, end, worker);
-    }
+  /// One split of a node, if it has so many, to its place among the parts.
+  void attend_split(const Tree& tree, const NodeTask& task, Index split, Index worker_index) const {
+    const PrefixNode& node = tree[task.node];
+    if (split >= node.splits()) return;
+    const Index begin = (node.split_begin + split) * split_keys;
+    const Index end = std::min(begin + split_keys, end_of_keys(tree, node));
+    with_block(tree, task, worker_index, [&](auto& block, const auto& worker) {
+      const Index part = first_part(tree, task, split);
+      block.reset(part_states_ + part, part_out_ + part * layout_.padded_value_dim());
+      if (!block.skips(begin, end)) walk(call_.source, layout_, block, begin, end, worker.packed);
+    });
   }
 
-  /// Where a sequence's own keys begin, for prefetching; null if there are none.
-  const std::byte* own_keys(const PrefixTree<typename Call::Source>& tree, Index node,
-                            Index kv_head) const {
+  /// All splits of a node, or what was made of each, and the result of a sequence.
+  void attend_all(const Tree& tree, const NodeTask& task, bool split_kv, Index worker_index) const {
+    const PrefixNode& node = tree[task.node];
+    const Index first = first_row(tree, task), dim = layout_.padded_value_dim();
+    const Index own = node.split_begin * split_keys, length = end_of_keys(tree, node);
+    with_block(tree, task, worker_index, [&]<typename Block>(Block& block, const auto& worker) {
+      const auto merge_all = [&](const SoftmaxState<T>* states, const T* out) {
+        for (Index r = 0; r < block.rows(); ++r) {
+          merge(states_[first + r], out_ + (first + r) * dim, states[r], out + r * dim, dim);
+        }
+      };
+      const auto skips = [&](Index begin, Index end) {
+        return end <= own || begin >= length ||
+               block.skips(std::max(begin, own), std::min(end, length));
+      };
+      if (split_kv) {
+        for (Index split = 0; split < node.splits(); ++split) {
+          const Index part = first_part(tree, task, split);
+          merge_all(part_states_ + part, part_out_ + part * dim);
+        }
+      } else {
+        const std::byte* after = node.is_leaf() ? next_own_keys(tree, task) : nullptr;
+        for_each_split(call_.source, block.batch(), skips, [&](Index split) {
+          const Index begin = split * split_keys;
+          block.reset(worker.states, worker.out);
+          walk(call_.source, layout_, block, begin, std::min(length, begin + split_keys),
+               worker.packed, after);
+          merge_all(worker.states, worker.out);
+        });
+      }
+      if constexpr (std::same_as<Block, RowBlockOf<Call>>) {
+        write_rows(call_, block, states_ + first, out_ + first * dim, dim);
+      }
+    });
+  }
+
+  /// What the task behind a leaf's reads first, for prefetching: its next head, or the next
+  /// sequence. (A source goes on with its next head's first key.)
+  const std::byte* next_own_keys(const Tree& tree, const NodeTask& task) const {
+    const bool last_head = task.kv_head + 1 == call_.shape.num_kv_heads;
+    const Index node = last_head ? task.node + 1 : task.node;
     if (node == tree.size() || !tree[node].is_leaf()) return nullptr;
     const Index b = tree.sequence(tree[node].begin), begin = tree[node].split_begin * split_keys;
     const std::byte* keys = nullptr;
     if (begin < call_.source.length(b)) {
-      call_.source.for_each_run(b, kv_head, begin, begin + 1,
+      call_.source.for_each_run(b, last_head ? 0 : task.kv_head + 1, begin, begin + 1,
                                 [&](const StripRun& run) { keys = run.blocks; });
     }
     return keys;
-  }
-
-  /// A sequence's own splits, and its result.
-  void finish(const PrefixTree<typename Call::Source>& tree, Index leaf, Index kv_head, Index row,
-              Index worker_index) {
-    const PrefixNode& node = tree[leaf];
-    const Index b = tree.sequence(node.begin);
-    const Scratch<Call> scratch(workers_, plan_, layout_, 0);
-    const auto worker = scratch.worker(worker_index);
-    RowBlockOf<Call> block(call_, layout_, worker.rows, b, kv_head, row,
-                           std::min(max_block_rows, rows(node) - row));
-    const Index first = first_row(node, kv_head) + row;
-    const Index own = node.split_begin * split_keys;
-    // What the task behind this one reads. (A source goes on with its next head's first key.)
-    const bool last_head = kv_head + 1 == call_.shape.num_kv_heads;
-    const std::byte* after =
-        last_head ? own_keys(tree, leaf + 1, 0) : own_keys(tree, leaf, kv_head + 1);
-    const auto skips = [&](Index begin, Index end) {
-      return end <= own || block.skips(std::max(begin, own), end);
-    };
-    for_each_split(call_.source, b, skips, [&](Index split) {
-      attend_split(block, first, split, call_.source.length(b), worker, after);
-    });
-    write_rows(call_, block, states_ + first, out_ + first * layout_.padded_value_dim(),
-               layout_.padded_value_dim());
   }
 
   const Call& call_;
@@ -173,12 +233,16 @@ class SharedPrefixRun {
   StripLayout<typename Call::Storage> layout_;
   AttendPlan plan_;
   Index rows_ = 0;
-  Index* order_;             // [batch], of the tree
-  PrefixNode* nodes_;        // [2 batch], of the tree
-  Index* first_query_;       // [batch + 1], by place
-  Index* first_task_;        // [2 batch + 1], by node, from 0 on for each depth
-  SoftmaxState<T>* states_;  // [num_kv_heads][queries by place][group]
-  T* out_;                   // the same rows, [padded value_dim] each
+  Index part_rows_ = 0;
+  Index* order_;                  // [batch], of the tree
+  PrefixNode* nodes_;             // [2 batch], of the tree
+  Index* first_query_;            // [batch + 1], by place
+  Index* first_task_;             // [2 batch + 1], by node, from 0 on for each depth
+  Index* first_part_;             // the same of parts' rows
+  SoftmaxState<T>* states_;       // [num_kv_heads][queries by place][group]
+  T* out_;                        // the same rows, [padded value_dim] each
+  SoftmaxState<T>* part_states_;  // [nodes of a depth][splits][num_kv_heads][rows of the node]
+  T* part_out_;                   // the same rows, [padded value_dim] each
   std::byte* workers_;
 };
 
@@ -191,9 +255,6 @@ inline namespace GQA_ISA {
 /// Of what sequences share, whole splits (512 keys, counted from key 0) are read once for all of
 /// them; where there are none it is attend(). Groups within groups are found, too: all begin with
 /// one system prompt, and some go on with the same document.
-///
-/// Workers share the work by sequence groups, KV heads and rows, not by keys: a single group with
-/// one KV head and few rows keeps one of them busy.
 template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT,
           typename ExecutorT = const Serial>
   requires(Source::layout == KvLayout::strips)
