@@ -50,9 +50,8 @@ class PrefixTree {
   Index sequence(Index place) const { return order_[place]; }
   /// Does any split serve two sequences?
   bool shares() const {
-    return std::any_of(nodes_, nodes_ + size_, [](const PrefixNode& node) {
-      return !node.is_leaf() && node.splits() > 0;
-    });
+    return std::any_of(nodes_, nodes_ + size_,
+                       [](const PrefixNode& node) { return !node.is_leaf() && node.splits() > 0; });
   }
 
  private:

@@ -37,25 +37,12 @@ GQA_INLINE void prefetch_to_write([[maybe_unused]] const void* p) {
 
 inline namespace GQA_ISA {
 
-/// The registers' name, as explain() and benchmarks print it.
-inline constexpr const char* isa_name =
-#if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-    "avx512_bf16_vnni";
-#elif defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
-    "avx512_bf16";
-#elif defined(GQA_ISA_AVX512) && defined(__AVX512VNNI__)
-    "avx512_vnni";
-#elif defined(GQA_ISA_AVX512)
-    "avx512";
-#elif defined(GQA_ISA_AVX2)
-    "avx2";
-#elif defined(GQA_ISA_NEON) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
-    "neon_bf16";
-#elif defined(GQA_ISA_NEON)
-    "neon";
-#else
-    "generic";
-#endif
+#define GQA_QUOTED(text) #text
+#define GQA_QUOTED_VALUE(macro) GQA_QUOTED(macro)
+/// The registers' name, as explain() and benchmarks print it: GQA_ISA without its "isa_".
+inline constexpr const char* isa_name = &GQA_QUOTED_VALUE(GQA_ISA)[4];
+#undef GQA_QUOTED_VALUE
+#undef GQA_QUOTED
 
 /// A type of its own for each instruction set. A member function that leads to SIMD takes it as a
 /// defaulted template argument, as its class can't be in the tagged namespace.

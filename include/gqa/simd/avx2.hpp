@@ -4,9 +4,11 @@
 // simd/ops.hpp for AVX2 with FMA and F16C: 8 floats or 4 doubles.
 #pragma once
 
-#include <immintrin.h>
-
 #include "gqa/simd/ops.hpp"
+
+#if defined(GQA_ISA_AVX2)  // other machines have no <immintrin.h>
+
+#include <immintrin.h>
 
 namespace gqa::simd {
 inline namespace GQA_ISA {
@@ -151,3 +153,5 @@ GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd
+
+#endif

@@ -7,9 +7,11 @@
 // warns of its own header (bug 105593). The instructions are the same.
 #pragma once
 
-#include <immintrin.h>
-
 #include "gqa/simd/ops.hpp"
+
+#if defined(GQA_ISA_AVX512)  // other machines have no <immintrin.h>
+
+#include <immintrin.h>
 
 namespace gqa::simd {
 inline namespace GQA_ISA {
@@ -321,3 +323,5 @@ struct Dot<Int4, Product::outputs> {
 
 }  // namespace GQA_ISA
 }  // namespace gqa::simd
+
+#endif
