@@ -68,6 +68,10 @@
 #define GQA_ISA isa_generic
 #endif
 
+/// What a macro stands for, as a string.
+#define GQA_QUOTED_VALUE(macro) GQA_QUOTED(macro)
+#define GQA_QUOTED(text) #text
+
 namespace gqa {
 
 /// Sizes and positions: signed, as wide as a pointer, as in Eigen.
