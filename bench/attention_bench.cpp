@@ -22,8 +22,7 @@
 //                      reading the case's own keys and values, so that of the memory they are in
 //   bytes_per_second   keys and values / time: decode reads each of them once
 //   flops              multiplications and additions per second, of the pairs that Causal shows:
-//   two
-//                      products each, of gradients five
+//                      two products each, of gradients five
 //   limit_bandwidth, limit_flops
 //   time_ratio, roofline_ratio
 //                      of ratio/...: two cases in turn, the first over the second

@@ -54,7 +54,7 @@ class Contestant {
     line_.baseline.emplace().agreement = expected.agreement(out_);
   }
 
-  void measure(CacheFlush& flush, const EigenPool& executor) {
+  void measure(const CacheFlush& flush, const EigenPool& executor) {
     flush();
     library_step(executor);
     if (!baseline_) return;
@@ -127,7 +127,7 @@ Outcome run_contest(const Step& step, const ContestOptions& options, Progress& p
     contestants.back()->check(executor);
     contestants.back()->forget_timings();
   }
-  CacheFlush flush;
+  const CacheFlush flush;
   const LargeMemory memory;
   Limits limits(clock, best_products<Storage>(), memory.bytes());
   const double start = now();

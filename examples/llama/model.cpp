@@ -130,7 +130,7 @@ Llama Llama::first_layers(Index num_layers) && {
 
 // --- forward -------------------------------------------------------------------------------------
 
-/// What a step reads of them, nearly.
+/// Of all weights, nearly: a step reads them.
 std::size_t Llama::weight_bytes() const {
   const Index heads = config_.num_heads + config_.num_kv_heads;
   Index weights = embedding_.size();  // or the classifier, which is as large

@@ -329,5 +329,40 @@ TYPED_TEST(Determinism, ReadingAStreamGivesTheSameBits) {
   }
 }
 
+TEST(DeterminismOfHeads, AHeadOfALargeCacheHasTheBitsOfTheHeadAlone) {
+  // Few rows over more than large_kv_bytes take another way through a block.
+  Random random(9);
+  const Index tokens = 3301, dim = 64, num_kv_heads = 32;
+  const auto make = [&](Index heads, Index count) {
+    return random_tensor<float>(random, {1, count, heads, dim});
+  };
+  const auto repeat = [&](const TestTensor<float>& heads) {
+    const TensorShape shape = heads.shape();
+    TestTensor<float> all({1, shape.tokens, num_kv_heads * shape.heads, dim});
+    for (Index t = 0; t < shape.tokens; ++t) {
+      for (Index h = 0; h < num_kv_heads * shape.heads; ++h) {
+        std::copy_n(heads.view().row(0, t, h % shape.heads), dim, all.view().row(0, t, h));
+      }
+    }
+    return all;
+  };
+  AttentionInput<float, float> one{.q = {}, .k = make(1, tokens), .v = make(1, tokens)};
+  AttentionInput<float, float> many{.q = {}, .k = repeat(one.k), .v = repeat(one.v)};
+  for (const Index group : {1, 4}) {
+    one.q = make(group, 1);
+    many.q = repeat(one.q);
+    const auto cache = many.cache();
+    ASSERT_GT(cache.bytes(), large_kv_bytes);
+    const auto expected = run(one, one.cache(), Causal{});
+    for (const Index threads : {1, 3}) {
+      const auto result = run(many, cache, Causal{}, threads);
+      for (Index h = 0; h < num_kv_heads * group; ++h) {
+        const float* const row = result.out.view().row(0, 0, h);
+        EXPECT_TRUE(std::equal(row, row + dim, expected.out.view().row(0, 0, h % group))) << h;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gqa::test

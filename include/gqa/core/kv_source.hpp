@@ -53,16 +53,13 @@ struct AnyRunHandler {
 /// - `Storage` and `layout` say what a run points at;
 /// - `length(b)` is the number of tokens that sequence b has seen: its keys are 0 … length(b) - 1;
 /// - `for_each_run(b, kv_head, begin, end, fn)` calls fn(run) for the stretches that make up the
-/// keys
-///   [begin, end), in order. `begin` is a multiple of 64. A source of strips may leave out whole
-///   blocks that it dropped, which hides them; a source of rows hands out every key.
+///   keys [begin, end), in order. `begin` is a multiple of 64. A source of strips may leave out
+///   whole blocks that it dropped, which hides them; a source of rows hands out every key.
 ///   It is const, safe to call from several threads, and does not throw.
 /// - optional: `first_position(b)`, the position of key 0; 0 if there is no such function.
-/// Positions
-///   of a sequence are consecutive;
+///   Positions of a sequence are consecutive;
 /// - optional, of a source that drops keys: `next_held(b, key)`, the first key from `key` on that
-/// it
-///   still has, or length(b), so that nobody looks for keys where there are none; and
+///   it still has, or length(b), so that nobody looks for keys where there are none; and
 ///   `oldest_query(b)`, the first position whose query finds every key that it may see: attend()
 ///   refuses queries before that.
 template <typename S>

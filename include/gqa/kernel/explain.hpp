@@ -29,7 +29,7 @@ struct Explanation {
   bool packs_kv = false;  ///< rows of keys and values are packed into strips, once per KV head
   bool packs_blocks = false;     ///< they are packed block by block on the way
   bool multiplies_rows = false;  ///< they are multiplied where they lie, but for partly seen blocks
-  bool streams_kv = false;       ///< some of them are read in the way that suits memory, not L3
+  bool streams_kv = false;       ///< some row blocks read them in the way that suits memory, not L3
   const char* isa = "";          ///< the registers: "avx512", "avx2", …
   const char* storage = "";      ///< of keys and values: "f32", "bf16", "int8", …
   const char* product = "";      ///< how they are multiplied
@@ -157,7 +157,9 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
     e.peak = limits.bf16_flops_per_second;
   }
   for (Index b = 0; !rows && b < call.shape.batch; ++b) {
-    e.streams_kv |= reads_stream(call, strips, b, std::min(call.rows(b), plan.block_rows));
+    const Index count = call.rows(b),
+                smallest = (count - 1) % max_block_rows + 1;  // the last block
+    e.streams_kv |= count > 0 && reads_stream(call, strips, b, smallest);
   }
   e.tile_rows = RowTiles(plan.block_rows).height(0);
   e.tile_registers = tile_registers(static_cast<int>(e.tile_rows));

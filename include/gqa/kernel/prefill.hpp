@@ -54,11 +54,11 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
     Index piece_end = 0;  // of the blocks that are one piece of memory
     bool stream = false;
     for (Index i = 0; i < own; ++i) {
-      if (i == piece_end) {
-        do ++piece_end;
-        while (piece_end < own && goes_on(piece_end));
+      if (rows.may_stream() && i == piece_end) {
+        ++piece_end;
+        while (piece_end < own && goes_on(piece_end)) ++piece_end;
         const Index piece = piece_end - i;
-        stream = rows.may_stream() && (piece == own || piece * bytes >= least_stream_bytes);
+        stream = piece == own || piece * bytes >= least_stream_bytes;
       }
       const Index later = i + (stream ? 1 : known_ahead);
       const std::byte* data = later < known ? blocks[later].data

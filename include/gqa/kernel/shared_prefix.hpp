@@ -32,15 +32,15 @@ class SharedPrefixRun {
         plan_{.workers = executor.concurrency()} {
     Index queries = 0, longest = 0, parts = 0;
     for (Index b = 0; b < call.shape.batch; ++b) {
-      Index splits = 0;  // that somebody sees
-      for_each_split(call, b, [&](Index) { ++splits; });
+      Index splits = 0;  // that somebody sees and that may be tasks
+      if (plan_.workers > 1) for_each_split(call, b, [&](Index) { ++splits; });
       queries += call.q_len(b);
       longest = std::max(longest, splits);
       parts += call.q_len(b) * call.shape.num_heads * splits;
     }
     rows_ = queries * call.shape.num_heads;
     // No more than what attend() would take where splits are tasks.
-    part_rows_ = plan_.workers > 1 ? std::min(parts, few_tasks() * max_block_rows * longest) : 0;
+    part_rows_ = std::min(parts, few_tasks() * max_block_rows * longest);
     plan_.block_rows = std::clamp(queries * call.shape.group(), Index{1}, max_block_rows);
     Carver size;
     carve(size);
@@ -188,16 +188,16 @@ class SharedPrefixRun {
           merge(states_[first + r], out_ + (first + r) * dim, states[r], out + r * dim, dim);
         }
       };
-      const auto skips = [&](Index begin, Index end) {
-        return end <= own || begin >= length ||
-               block.skips(std::max(begin, own), std::min(end, length));
-      };
       if (split_kv) {
         for (Index split = 0; split < node.splits(); ++split) {
           const Index part = first_part(tree, task, split);
           merge_all(part_states_ + part, part_out_ + part * dim);
         }
       } else {
+        const auto skips = [&](Index begin, Index end) {
+          return end <= own || begin >= length ||
+                 block.skips(std::max(begin, own), std::min(end, length));
+        };
         const std::byte* after = node.is_leaf() ? next_own_keys(tree, task) : nullptr;
         for_each_split(call_.source, block.batch(), skips, [&](Index split) {
           const Index begin = split * split_keys;
