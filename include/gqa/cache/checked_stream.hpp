@@ -20,35 +20,35 @@ namespace gqa::detail {
 /// Writes to a stream, counting bytes, with a checksum of all of them.
 class CheckedWriter {
  public:
-  CheckedWriter(std::ostream& out, const std::string& name) : out_(out), name_(name) {}
+  GQA_TAG CheckedWriter(std::ostream& out, const std::string& name) : out_(out), name_(name) {}
 
-  void bytes(const void* data, std::size_t count) {
+  GQA_TAG void bytes(const void* data, std::size_t count) {
     checksum_ = crc32(static_cast<const std::byte*>(data), count, checksum_);
     write(data, count);
   }
   template <typename T>
-  void number(T x) {
+  GQA_TAG void number(T x) {
     std::byte raw[sizeof(x)];
     copy_little_endian(&x, raw, sizeof(x));
     bytes(raw, sizeof(x));
   }
-  void index(Index x) { number(static_cast<std::uint64_t>(x)); }
-  void checksum() {
+  GQA_TAG void index(Index x) { number(static_cast<std::uint64_t>(x)); }
+  GQA_TAG void checksum() {
     std::byte raw[sizeof(checksum_)];
     copy_little_endian(&checksum_, raw, sizeof(raw));
     write(raw, sizeof(raw));
   }
   /// What a stream still buffers must arrive, too: a full disk shows here at the latest.
-  void finish() {
+  GQA_TAG void finish() {
     out_.flush();
     check();
   }
 
  private:
-  void check() const {
+  GQA_TAG void check() const {
     if (!out_) throw std::runtime_error(message(name_, ": byte ", at_, ": writing failed"));
   }
-  void write(const void* data, std::size_t count) {
+  GQA_TAG void write(const void* data, std::size_t count) {
     out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(count));
     check();
     at_ += static_cast<Index>(count);
@@ -63,21 +63,21 @@ class CheckedWriter {
 /// Reads what CheckedWriter wrote. Whatever is wrong throws std::runtime_error.
 class CheckedReader {
  public:
-  CheckedReader(std::istream& in, const std::string& name) : in_(in), name_(name) {}
+  GQA_TAG CheckedReader(std::istream& in, const std::string& name) : in_(in), name_(name) {}
 
-  void bytes(void* data, std::size_t count) {
+  GQA_TAG void bytes(void* data, std::size_t count) {
     read(data, count);
     checksum_ = crc32(static_cast<const std::byte*>(data), count, checksum_);
   }
   template <typename T>
-  T number() {
+  GQA_TAG T number() {
     std::byte raw[sizeof(T)];
     bytes(raw, sizeof(T));
     T x;
     copy_little_endian(raw, &x, sizeof(T));
     return x;
   }
-  void checksum(const char* of) {
+  GQA_TAG void checksum(const char* of) {
     const Index at = at_;
     std::byte raw[sizeof(checksum_)];
     read(raw, sizeof(raw));
@@ -88,15 +88,15 @@ class CheckedReader {
     }
   }
   /// Where the next byte is.
-  Index at() const { return at_; }
+  GQA_TAG Index at() const { return at_; }
 
   template <typename... Parts>
-  [[noreturn]] void fail(Index at, const Parts&... parts) const {
+  [[noreturn]] GQA_TAG void fail(Index at, const Parts&... parts) const {
     throw std::runtime_error(message(name_, ": byte ", at, ": ", parts...));
   }
 
  private:
-  void read(void* data, std::size_t count) {
+  GQA_TAG void read(void* data, std::size_t count) {
     in_.read(static_cast<char*>(data), static_cast<std::streamsize>(count));
     const auto got = static_cast<Index>(in_.gcount());
     if (got != static_cast<Index>(count)) fail(at_ + got, "the file ends too early");

@@ -38,7 +38,7 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
 
   /// Takes the memory for `capacity` tokens and zeroes it. Throws std::bad_alloc, or
   /// std::length_error for sizes that no memory could have.
-  explicit KvCache(const Options& options)
+  GQA_TAG explicit KvCache(const Options& options)
       : Base("KvCache", options.batch, options.heads),
         tokens_(options.capacity),
         max_tokens_(std::max(options.capacity, options.max_capacity)) {
@@ -52,13 +52,13 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
   }
 
   /// Tokens per sequence that append accepts; see allocated() for those that there is memory for.
-  Index capacity() const { return max_tokens_; }
-  Index allocated() const { return tokens_; }
+  GQA_TAG Index capacity() const { return max_tokens_; }
+  GQA_TAG Index allocated() const { return tokens_; }
   /// Memory for keys and values, padding included.
-  Index bytes() const { return this->batch() * this->num_kv_heads() * head_bytes(); }
+  GQA_TAG Index bytes() const { return this->batch() * this->num_kv_heads() * head_bytes(); }
 
   /// A copy of everything. Throws std::bad_alloc.
-  KvCache clone() const {
+  GQA_TAG KvCache clone() const {
     KvCache copy({.batch = this->batch(),
                   .capacity = tokens_,
                   .heads = this->heads(),
@@ -70,7 +70,7 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
 
   /// See KvSource.
   template <typename F>
-  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+  GQA_TAG void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
     if (begin == end) return;
     const auto at = [this](Index slot, Index h, Index i) {
       return reinterpret_cast<const std::byte*>(block(slot, h, i));
@@ -94,21 +94,23 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
  private:
   static constexpr bool reuses_blocks = false;  // what is dropped is zeroed at once
 
-  Index head_bytes() const { return ceil_div(tokens_, block_keys) * this->strips().block_bytes(); }
-  std::byte* head(Index slot, Index kv_head) const {
+  GQA_TAG Index head_bytes() const {
+    return ceil_div(tokens_, block_keys) * this->strips().block_bytes();
+  }
+  GQA_TAG std::byte* head(Index slot, Index kv_head) const {
     return buffer_.data() + (slot * this->num_kv_heads() + kv_head) * head_bytes();
   }
-  const Storage* block(Index slot, Index kv_head, Index i) const {
+  GQA_TAG const Storage* block(Index slot, Index kv_head, Index i) const {
     return reinterpret_cast<const Storage*>(head(slot, kv_head) + i * this->strips().block_bytes());
   }
   /// Bytes of one head of a slot that hold tokens.
-  std::size_t used_bytes(Index slot) const {
+  GQA_TAG std::size_t used_bytes(Index slot) const {
     return static_cast<std::size_t>(ceil_div(this->length_of(slot), block_keys) *
                                     this->strips().block_bytes());
   }
 
   template <typename Count>
-  void make_room(const char* who, Index begin, Index end, Count count) {
+  GQA_TAG void make_room(const char* who, Index begin, Index end, Count count) {
     Index longest = 0;
     for (Index b = begin; b < end; ++b) {
       this->check_capacity(who, b, count(b), max_tokens_);
@@ -116,7 +118,7 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     }
     if (longest > tokens_) grow(std::min(max_tokens_, std::max(longest, 2 * tokens_)));
   }
-  void grow(Index tokens) {
+  GQA_TAG void grow(Index tokens) {
     Index longer = tokens;
     std::swap(tokens_, longer);  // head() and bytes() of the new memory
     AlignedBuffer buffer;
@@ -137,10 +139,10 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     }
   }
 
-  void begin_write(Index, Index) {}
-  void check_held(const char*, Index, Index, Index) const {}
+  GQA_TAG void begin_write(Index, Index) {}
+  GQA_TAG void check_held(const char*, Index, Index, Index) const {}
 
-  void drop(Index begin, Index end, Index to) {
+  GQA_TAG void drop(Index begin, Index end, Index to) {
     for (Index b = begin; b < end; ++b) {
       const Index slot = this->slot(b);
       this->zero_behind(slot, to);
@@ -149,32 +151,32 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     }
   }
   /// Zeroes the used blocks of a slot from number `first` on.
-  void zero_from(Index slot, Index first) {
+  GQA_TAG void zero_from(Index slot, Index first) {
     const auto from = static_cast<std::size_t>(first * this->strips().block_bytes());
     const std::size_t used = used_bytes(slot);
     for (Index h = 0; from < used && h < this->num_kv_heads(); ++h) {
       std::fill(head(slot, h) + from, head(slot, h) + used, std::byte{0});
     }
   }
-  void copy_slot(Index from, Index to) {
+  GQA_TAG void copy_slot(Index from, Index to) {
     zero_from(to, ceil_div(this->length_of(from), block_keys));
     for (Index h = 0; h < this->num_kv_heads(); ++h) {
       std::copy_n(head(from, h), used_bytes(from), head(to, h));
     }
   }
 
-  detail::TokenRange gone(Index) const { return {}; }
-  bool can_skip(const detail::TokenRange&, Index) const { return false; }
-  void skip(Index, Index) {}
-  KvCache empty_like(Index batch) const {
+  GQA_TAG detail::TokenRange gone(Index) const { return {}; }
+  GQA_TAG bool can_skip(const detail::TokenRange&, Index) const { return false; }
+  GQA_TAG void skip(Index, Index) {}
+  GQA_TAG KvCache empty_like(Index batch) const {
     return KvCache(
         {.batch = batch, .capacity = tokens_, .heads = this->heads(), .max_capacity = max_tokens_});
   }
-  void prepare_take(Index sequence, const KvCache& other) {
+  GQA_TAG void prepare_take(Index sequence, const KvCache& other) {
     make_room("load", sequence, sequence + 1,
               [&](Index) { return std::max(other.length(0) - this->length(sequence), Index{0}); });
   }
-  void take(Index sequence, const KvCache& other) {
+  GQA_TAG void take(Index sequence, const KvCache& other) {
     const Index slot = this->slot(sequence), length = other.length(0);
     zero_from(slot, ceil_div(length, block_keys));
     for (Index h = 0; h < this->num_kv_heads(); ++h) {

@@ -13,7 +13,7 @@ namespace gqa::detail {
 
 /// table[n][b]: what byte b, followed by n zeros, adds.
 using Crc32Table = std::array<std::array<std::uint32_t, 256>, 8>;
-constexpr Crc32Table make_crc32_table() {
+GQA_TAG constexpr Crc32Table make_crc32_table() {
   Crc32Table table{};
   for (std::uint32_t b = 0; b < 256; ++b) {
     std::uint32_t crc = b;
@@ -31,7 +31,8 @@ constexpr Crc32Table make_crc32_table() {
 inline constexpr Crc32Table crc32_table = make_crc32_table();
 
 /// The checksum of some bytes, or, given that of what came before them, of all.
-inline std::uint32_t crc32(const std::byte* data, std::size_t bytes, std::uint32_t before = 0) {
+GQA_TAG inline std::uint32_t crc32(const std::byte* data, std::size_t bytes,
+                                   std::uint32_t before = 0) {
   const auto& table = crc32_table;
   const auto at = [&](std::size_t i) { return static_cast<std::uint32_t>(data[i]); };
   std::uint32_t crc = ~before;

@@ -31,77 +31,78 @@ class KvCacheStack {
   using Options = typename Cache::Options;
 
   /// Each layer as `options` say. Throws what a cache's constructor throws.
-  KvCacheStack(Index num_layers, const Options& options)
+  GQA_TAG KvCacheStack(Index num_layers, const Options& options)
     requires std::constructible_from<Cache, const Options&>
   {
     reserve_layers(num_layers);
     for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(options);
   }
   /// Paged layers that share the pages of one allocator.
-  KvCacheStack(Index num_layers, std::shared_ptr<PageAllocator> allocator, const Options& options)
+  GQA_TAG KvCacheStack(Index num_layers, std::shared_ptr<PageAllocator> allocator,
+                       const Options& options)
     requires std::constructible_from<Cache, std::shared_ptr<PageAllocator>, const Options&>
   {
     reserve_layers(num_layers);
     for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(allocator, options);
   }
 
-  Index num_layers() const { return std::ssize(layers_); }
-  Cache& operator[](Index layer) { return layers_[checked(layer)]; }
-  const Cache& operator[](Index layer) const { return layers_[checked(layer)]; }
-  auto begin() { return layers_.begin(); }
-  auto end() { return layers_.end(); }
-  auto begin() const { return layers_.begin(); }
-  auto end() const { return layers_.end(); }
+  GQA_TAG Index num_layers() const { return std::ssize(layers_); }
+  GQA_TAG Cache& operator[](Index layer) { return layers_[checked(layer)]; }
+  GQA_TAG const Cache& operator[](Index layer) const { return layers_[checked(layer)]; }
+  GQA_TAG auto begin() { return layers_.begin(); }
+  GQA_TAG auto end() { return layers_.end(); }
+  GQA_TAG auto begin() const { return layers_.begin(); }
+  GQA_TAG auto end() const { return layers_.end(); }
 
-  Index batch() const { return layers_.front().batch(); }
-  Index length(Index sequence) const { return layers_.front().length(sequence); }
-  Index capacity() const { return layers_.front().capacity(); }
+  GQA_TAG Index batch() const { return layers_.front().batch(); }
+  GQA_TAG Index length(Index sequence) const { return layers_.front().length(sequence); }
+  GQA_TAG Index capacity() const { return layers_.front().capacity(); }
   /// Of all layers together.
-  Index bytes() const {
+  GQA_TAG Index bytes() const {
     return sum([](const Cache& cache) { return cache.bytes(); });
   }
-  Index bytes_per_token() const {
+  GQA_TAG Index bytes_per_token() const {
     return sum([](const Cache& cache) { return cache.bytes_per_token(); });
   }
 
   /// Reserves room in every layer for counts[b] tokens of each sequence b, counts [batch], as
   /// AppendTransaction::plan() does for one cache. When it throws, what was reserved goes back with
   /// the transaction.
-  void plan_append(AppendTransaction& step, std::span<const Index> counts) {
+  GQA_TAG void plan_append(AppendTransaction& step, std::span<const Index> counts) {
     for (Cache& cache : layers_) step.plan(cache, counts);
   }
   /// The same for one sequence.
-  void plan_append(AppendTransaction& step, Index sequence, Index count) {
+  GQA_TAG void plan_append(AppendTransaction& step, Index sequence, Index count) {
     for (Cache& cache : layers_) step.plan(cache, sequence, count);
   }
 
   /// Forgets all tokens of a sequence but the first `length`, in every layer. Throws as the cache's
   /// truncate().
-  void truncate(Index sequence, Index length) {
+  GQA_TAG void truncate(Index sequence, Index length) {
     for (Cache& cache : layers_) prepare_truncate(cache, sequence, length);
     for (Cache& cache : layers_) cache.truncate(sequence, length);
   }
   /// The same for every sequence.
-  void truncate(Index length) {
+  GQA_TAG void truncate(Index length) {
     for (Cache& cache : layers_) {
       for (Index b = 0; b < batch(); ++b) prepare_truncate(cache, b, length);
     }
     for (Cache& cache : layers_) cache.truncate(length);
   }
   /// Forgets everything.
-  void clear() { truncate(0); }
-  void clear(Index sequence) { truncate(sequence, 0); }
+  GQA_TAG void clear() { truncate(0); }
+  GQA_TAG void clear(Index sequence) { truncate(sequence, 0); }
 
   /// Makes sequence `to` equal to sequence `from`.
-  void fork(Index from, Index to) {
+  GQA_TAG void fork(Index from, Index to) {
     for (Cache& cache : layers_) cache.fork(from, to);
   }
   /// Makes each sequence b what sequence from[b] was; from is [batch].
-  void reorder(std::span<const Index> from) {
+  GQA_TAG void reorder(std::span<const Index> from) {
     for (Cache& cache : layers_) cache.reorder(from);
   }
   /// A copy of everything. Throws std::bad_alloc.
-  KvCacheStack clone() const {
+  GQA_TAG KvCacheStack clone() const {
     std::vector<Cache> layers;
     layers.reserve(layers_.size());
     for (const Cache& cache : layers_) layers.push_back(cache.clone());
@@ -110,7 +111,7 @@ class KvCacheStack {
 
   /// The first `length` tokens of a sequence in all layers, for sequences to come
   /// (PagedKvCache::Prefix).
-  auto share_prefix(Index sequence, Index length) const
+  GQA_TAG auto share_prefix(Index sequence, Index length) const
     requires requires(const Cache& cache) { cache.share_prefix(sequence, length); }
   {
     std::vector<typename Cache::Prefix> prefix;
@@ -120,7 +121,7 @@ class KvCacheStack {
   }
   /// Makes a sequence begin with a prefix of this stack, or of one with the same allocator.
   template <typename Prefix>
-  void start_with(Index sequence, const std::vector<Prefix>& prefix)
+  GQA_TAG void start_with(Index sequence, const std::vector<Prefix>& prefix)
     requires requires(Cache& cache) { cache.start_with(sequence, prefix.front()); }
   {
     require(std::ssize(prefix) == num_layers(), "KvCacheStack::start_with: a prefix of ",
@@ -130,25 +131,25 @@ class KvCacheStack {
   }
 
  private:
-  explicit KvCacheStack(std::vector<Cache>&& layers) : layers_(std::move(layers)) {}
+  GQA_TAG explicit KvCacheStack(std::vector<Cache>&& layers) : layers_(std::move(layers)) {}
 
-  void reserve_layers(Index num_layers) {
+  GQA_TAG void reserve_layers(Index num_layers) {
     require(num_layers > 0, "KvCacheStack: num_layers must be positive, is ", num_layers);
     layers_.reserve(static_cast<std::size_t>(num_layers));
   }
-  std::size_t checked(Index layer) const {
+  GQA_TAG std::size_t checked(Index layer) const {
     require(layer >= 0 && layer < num_layers(), "KvCacheStack: layer ", layer, " is outside of ",
             num_layers(), " layers");
     return static_cast<std::size_t>(layer);
   }
   template <typename F>
-  Index sum(F bytes) const {
+  GQA_TAG Index sum(F bytes) const {
     Index total = 0;
     for (const Cache& cache : layers_) total += bytes(cache);
     return total;
   }
   /// Whatever can fail in truncate() does here, and changes nothing that can be seen.
-  static void prepare_truncate(Cache& cache, Index sequence, Index length) {
+  GQA_TAG static void prepare_truncate(Cache& cache, Index sequence, Index length) {
     if constexpr (requires { cache.prepare_truncate(sequence, length); }) {
       cache.prepare_truncate(sequence, length);
     } else {

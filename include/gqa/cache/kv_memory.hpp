@@ -18,7 +18,7 @@ enum class Dtype { f64, f32, f16, bf16, int8, int4 };
 
 /// Calls f.operator()<Storage>() with the storage type of a Dtype.
 template <typename F>
-decltype(auto) with_storage(Dtype dtype, F f) {
+GQA_TAG decltype(auto) with_storage(Dtype dtype, F f) {
   switch (dtype) {
     case Dtype::f64:
       return f.template operator()<double>();
@@ -63,7 +63,7 @@ struct KvMemoryPlan {
 ///                 .batch = 4}).gqa.bytes is what a KvCacheStack of KvCache<bfloat16> takes.
 /// Throws std::invalid_argument for negative numbers and for heads that are not set, and
 /// std::length_error for bytes that 63 bits don't count.
-inline KvMemoryPlan plan_kv_memory(const KvMemoryOptions& options) {
+GQA_TAG inline KvMemoryPlan plan_kv_memory(const KvMemoryOptions& options) {
   const Heads<>& heads = options.heads;
   require(heads.num_heads() > 0, "plan_kv_memory: heads are not set");
   require(options.num_layers >= 0 && options.context >= 0 && options.batch >= 0,

@@ -43,7 +43,8 @@ class PageAllocator {
 
   /// Takes the memory, without touching it. Throws std::bad_alloc, or std::length_error for sizes
   /// that no memory could have.
-  explicit PageAllocator(const Options& options) : options_(options), unclaimed_(options.pages) {
+  GQA_TAG explicit PageAllocator(const Options& options)
+      : options_(options), unclaimed_(options.pages) {
     require(options.pages >= 0 && options.pages <= std::numeric_limits<Page>::max(),
             "PageAllocator: ", options.pages, " pages are outside of [0, ",
             std::numeric_limits<Page>::max(), "]");
@@ -59,12 +60,12 @@ class PageAllocator {
   PageAllocator(const PageAllocator&) = delete;
   PageAllocator& operator=(const PageAllocator&) = delete;
 
-  Index pages() const { return options_.pages; }
-  Index page_bytes() const { return options_.page_bytes; }
-  std::byte* data(Page page) const { return memory_.data() + page * options_.page_bytes; }
+  GQA_TAG Index pages() const { return options_.pages; }
+  GQA_TAG Index page_bytes() const { return options_.page_bytes; }
+  GQA_TAG std::byte* data(Page page) const { return memory_.data() + page * options_.page_bytes; }
 
   /// A snapshot; exact while nobody takes, shares or returns pages.
-  PageStatistics statistics() const {
+  GQA_TAG PageStatistics statistics() const {
     PageStatistics s{.pages = options_.pages};
     {
       const std::lock_guard lock(mutex_);
@@ -81,15 +82,15 @@ class PageAllocator {
 
   /// Has anybody else a reference to this page, one's own aside? If not, what others did to the
   /// page is visible to the caller.
-  bool is_shared(Page page) const {
+  GQA_TAG bool is_shared(Page page) const {
     return counts_[static_cast<std::size_t>(page)].load(std::memory_order_acquire) > 1;
   }
   /// One more reference to a page that the caller has one to.
-  void share(Page page) noexcept {
+  GQA_TAG void share(Page page) noexcept {
     counts_[static_cast<std::size_t>(page)].fetch_add(1, std::memory_order_relaxed);
   }
   /// One reference less. Without any, the page is free.
-  void release(Page page) noexcept {
+  GQA_TAG void release(Page page) noexcept {
     if (counts_[static_cast<std::size_t>(page)].fetch_sub(1, std::memory_order_acq_rel) > 1) return;
     const std::lock_guard lock(mutex_);
     free_.push_back(page);  // within what the constructor reserved
@@ -99,7 +100,7 @@ class PageAllocator {
  private:
   friend class PageClaim;
 
-  void claim(Index count) {
+  GQA_TAG void claim(Index count) {
     const std::lock_guard lock(mutex_);
     if (count > unclaimed_) {
       throw std::length_error(message("PageAllocator: ", count, " pages are needed, ", unclaimed_,
@@ -107,11 +108,11 @@ class PageAllocator {
     }
     unclaimed_ -= count;
   }
-  void unclaim(Index count) noexcept {
+  GQA_TAG void unclaim(Index count) noexcept {
     const std::lock_guard lock(mutex_);
     unclaimed_ += count;
   }
-  Page take_claimed() noexcept {
+  GQA_TAG Page take_claimed() noexcept {
     const std::lock_guard lock(mutex_);
     const Page page = free_.back();
     free_.pop_back();
@@ -131,17 +132,17 @@ class PageAllocator {
 class PageClaim {
  public:
   /// Throws std::length_error if fewer than `count` pages are free.
-  PageClaim(PageAllocator& allocator, Index count) : allocator_(allocator), left_(count) {
+  GQA_TAG PageClaim(PageAllocator& allocator, Index count) : allocator_(allocator), left_(count) {
     if (count > 0) allocator.claim(count);
   }
-  ~PageClaim() {
+  GQA_TAG ~PageClaim() {
     if (left_ > 0) allocator_.unclaim(left_);
   }
   PageClaim(const PageClaim&) = delete;
   PageClaim& operator=(const PageClaim&) = delete;
 
   /// A page with one reference, the caller's. Its contents are arbitrary.
-  PageAllocator::Page take() noexcept {
+  GQA_TAG PageAllocator::Page take() noexcept {
     GQA_ASSERT(left_ > 0);
     --left_;
     return allocator_.take_claimed();
@@ -155,38 +156,40 @@ class PageClaim {
 /// The pages of a sequence, in order. Owns one reference to each.
 class PageList {
  public:
-  PageList() = default;
+  GQA_TAG PageList() = default;
   /// With room for `most` pages; nothing is allocated later on. Throws std::bad_alloc.
-  PageList(std::shared_ptr<PageAllocator> allocator, Index most)
+  GQA_TAG PageList(std::shared_ptr<PageAllocator> allocator, Index most)
       : allocator_(std::move(allocator)) {
     pages_.reserve(static_cast<std::size_t>(most));
   }
-  PageList(PageList&& other) noexcept
+  GQA_TAG PageList(PageList&& other) noexcept
       : allocator_(std::move(other.allocator_)), pages_(std::exchange(other.pages_, {})) {}
-  PageList& operator=(PageList&& other) noexcept {
+  GQA_TAG PageList& operator=(PageList&& other) noexcept {
     std::swap(allocator_, other.allocator_);
     std::swap(pages_, other.pages_);
     return *this;
   }
-  ~PageList() { shrink(0); }
+  GQA_TAG ~PageList() { shrink(0); }
 
-  Index size() const { return std::ssize(pages_); }
-  PageAllocator::Page operator[](Index i) const { return pages_[static_cast<std::size_t>(i)]; }
-  const std::shared_ptr<PageAllocator>& allocator() const { return allocator_; }
-  std::byte* data(Index i) const { return allocator_->data((*this)[i]); }
-  bool is_shared(Index i) const { return allocator_->is_shared((*this)[i]); }
+  GQA_TAG Index size() const { return std::ssize(pages_); }
+  GQA_TAG PageAllocator::Page operator[](Index i) const {
+    return pages_[static_cast<std::size_t>(i)];
+  }
+  GQA_TAG const std::shared_ptr<PageAllocator>& allocator() const { return allocator_; }
+  GQA_TAG std::byte* data(Index i) const { return allocator_->data((*this)[i]); }
+  GQA_TAG bool is_shared(Index i) const { return allocator_->is_shared((*this)[i]); }
 
   /// Appends a page whose reference the list takes over. There must be room.
-  void push(PageAllocator::Page page) noexcept {
+  GQA_TAG void push(PageAllocator::Page page) noexcept {
     GQA_ASSERT(pages_.size() < pages_.capacity());
     pages_.push_back(page);
   }
   /// Puts `page`, whose reference the list takes over, in the place of page i.
-  void replace(Index i, PageAllocator::Page page) noexcept {
+  GQA_TAG void replace(Index i, PageAllocator::Page page) noexcept {
     allocator_->release(std::exchange(pages_[static_cast<std::size_t>(i)], page));
   }
   /// Releases all pages but the first `count`.
-  void shrink(Index count) noexcept {
+  GQA_TAG void shrink(Index count) noexcept {
     while (size() > count) {
       allocator_->release(pages_.back());
       pages_.pop_back();
@@ -194,7 +197,7 @@ class PageList {
   }
   /// Makes this list the first `count` pages of another one of the same allocator. There must be
   /// room.
-  void share(const PageList& other, Index count) noexcept {
+  GQA_TAG void share(const PageList& other, Index count) noexcept {
     for (Index i = 0; i < count; ++i) allocator_->share(other[i]);
     shrink(0);
     for (Index i = 0; i < count; ++i) push(other[i]);

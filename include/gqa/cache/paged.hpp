@@ -41,7 +41,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   };
 
   /// Bytes of a page, to make a PageAllocator with.
-  static Index page_bytes(const HeadsT& heads, Index page_tokens = block_keys) {
+  GQA_TAG static Index page_bytes(const HeadsT& heads, Index page_tokens = block_keys) {
     const StripLayout<Storage> layout(heads.head_dim(), heads.value_dim());
     return memory_bytes("PagedKvCache::page_bytes",
                         {heads.num_kv_heads(), page_tokens / block_keys, layout.block_bytes()});
@@ -49,7 +49,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// Takes no page yet. The allocator's pages must be as large as this cache's, or larger. Throws
   /// std::bad_alloc.
-  PagedKvCache(std::shared_ptr<PageAllocator> allocator, const Options& options)
+  GQA_TAG PagedKvCache(std::shared_ptr<PageAllocator> allocator, const Options& options)
       : Base("PagedKvCache", options.batch, options.heads), options_(options) {
     require(options.capacity >= 0, "PagedKvCache: capacity must not be negative, is ",
             options.capacity);
@@ -64,25 +64,27 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     }
   }
 
-  const std::shared_ptr<PageAllocator>& allocator() const { return pages_.front().allocator(); }
-  Index page_tokens() const { return options_.page_tokens; }
-  Index page_bytes() const { return page_bytes(this->heads(), options_.page_tokens); }
-  Index capacity() const { return options_.capacity; }
+  GQA_TAG const std::shared_ptr<PageAllocator>& allocator() const {
+    return pages_.front().allocator();
+  }
+  GQA_TAG Index page_tokens() const { return options_.page_tokens; }
+  GQA_TAG Index page_bytes() const { return page_bytes(this->heads(), options_.page_tokens); }
+  GQA_TAG Index capacity() const { return options_.capacity; }
   /// References to pages, of all sequences together.
-  Index pages() const {
+  GQA_TAG Index pages() const {
     Index n = 0;
     for (const PageList& list : pages_) n += list.size();
     return n;
   }
-  Index pages(Index sequence) const {
+  GQA_TAG Index pages(Index sequence) const {
     this->check_sequence("pages", sequence);
     return pages_[Base::at(this->slot(sequence))].size();
   }
   /// Memory for keys and values; a page that several sequences share counts for each.
-  Index bytes() const { return pages() * page_bytes(); }
+  GQA_TAG Index bytes() const { return pages() * page_bytes(); }
   /// The share of the pages that holds no token: each sequence's last page is filled in part. 0
   /// without pages.
-  double fragmentation() const {
+  GQA_TAG double fragmentation() const {
     Index tokens = 0;
     for (Index b = 0; b < this->batch(); ++b) tokens += this->length(b);
     const Index room = pages() * options_.page_tokens;
@@ -93,11 +95,11 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   /// references to the pages, whatever becomes of the sequence and the cache.
   class Prefix {
    public:
-    Index length() const { return length_; }
+    GQA_TAG Index length() const { return length_; }
 
    private:
     friend PagedKvCache;
-    Prefix(PageList&& pages, Index length, const PagedKvCache& cache)
+    GQA_TAG Prefix(PageList&& pages, Index length, const PagedKvCache& cache)
         : pages_(std::move(pages)),
           length_(length),
           heads_(cache.heads()),
@@ -111,7 +113,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// The first `length` tokens of a sequence. Takes a page if that isn't all of them and ends
   /// within a block. Throws std::bad_alloc, too.
-  Prefix share_prefix(Index sequence, Index length) const {
+  GQA_TAG Prefix share_prefix(Index sequence, Index length) const {
     require(length >= 0 && length <= this->length(sequence), "PagedKvCache::share_prefix: length ",
             length, " is outside of [0, ", this->length(sequence), "] (sequence ", sequence, ")");
     const Index slot = this->slot(sequence), count = pages_for(length);
@@ -126,14 +128,14 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// Makes a sequence begin with a prefix; whatever it held before is forgotten. The prefix may
   /// come from another cache of the same layer, with the same allocator.
-  void start_with(Index sequence, const Prefix& prefix) {
+  GQA_TAG void start_with(Index sequence, const Prefix& prefix) {
     check_start(sequence, prefix);
     const Index slot = this->slot(sequence);
     pages_[Base::at(slot)].share(prefix.pages_, prefix.pages_.size());
     this->set_length(slot, prefix.length_);
   }
   /// Throws what start_with() would throw.
-  void check_start(Index sequence, const Prefix& prefix) const {
+  GQA_TAG void check_start(Index sequence, const Prefix& prefix) const {
     this->check_sequence("start_with", sequence);
     const auto same = [](const char* what, Index ours, Index theirs) {
       require(ours == theirs, "PagedKvCache::start_with: ", what, " is ", ours,
@@ -153,7 +155,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// Makes sure that truncate(sequence, length) can't fail, by copying now the page that it would
   /// have to. Throws what truncate would.
-  void prepare_truncate(Index sequence, Index length) {
+  GQA_TAG void prepare_truncate(Index sequence, Index length) {
     this->check_sequence("truncate", sequence);
     this->check_truncation(sequence, length);
     const Index slot = this->slot(sequence);
@@ -165,7 +167,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
 
   /// A cache of the same sequences that shares all pages. Throws std::bad_alloc.
-  PagedKvCache clone() const {
+  GQA_TAG PagedKvCache clone() const {
     Options options = options_;
     options.heads = this->heads();
     PagedKvCache copy(allocator(), options);
@@ -178,7 +180,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// See KvSource.
   template <typename F>
-  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+  GQA_TAG void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
     const Index slot = this->slot(b), tokens = options_.page_tokens;
     while (begin < end) {
       const Index page_end = (begin / tokens + 1) * tokens;
@@ -195,12 +197,12 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
  private:
   static constexpr bool reuses_blocks = true;
 
-  Index pages_for(Index tokens) const { return ceil_div(tokens, options_.page_tokens); }
-  Index head_bytes() const {
+  GQA_TAG Index pages_for(Index tokens) const { return ceil_div(tokens, options_.page_tokens); }
+  GQA_TAG Index head_bytes() const {
     return options_.page_tokens / block_keys * this->strips().block_bytes();
   }
 
-  const Storage* block(Index slot, Index kv_head, Index i) const {
+  GQA_TAG const Storage* block(Index slot, Index kv_head, Index i) const {
     const Index blocks = options_.page_tokens / block_keys;
     return reinterpret_cast<const Storage*>(pages_[Base::at(slot)].data(i / blocks) +
                                             kv_head * head_bytes() +
@@ -208,7 +210,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
   /// What a head's stream goes on with behind token `end`, for prefetching: the next block, or else
   /// the next head.
-  const std::byte* block_after(Index slot, Index kv_head, Index end) const {
+  GQA_TAG const std::byte* block_after(Index slot, Index kv_head, Index end) const {
     if (end >= this->length_of(slot)) {
       if (++kv_head == this->num_kv_heads()) return nullptr;
       end = 0;
@@ -217,12 +219,12 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
 
   /// Would writing behind token `length` of a slot change a page that others refer to?
-  bool ends_in_shared_page(Index slot, Index length) const {
+  GQA_TAG bool ends_in_shared_page(Index slot, Index length) const {
     return length % options_.page_tokens != 0 &&
            pages_[Base::at(slot)].is_shared(length / options_.page_tokens);
   }
   /// Puts `copy`, with the first tokens of page i, in its place; `length` is the sequence's.
-  void copy_page(PageList& pages, Index i, Index length, PageAllocator::Page copy) const {
+  GQA_TAG void copy_page(PageList& pages, Index i, Index length, PageAllocator::Page copy) const {
     const StripLayout<Storage>& strips = this->strips();
     const Index tokens = length - i * options_.page_tokens;
     const Index whole = ceil_div(tokens, block_keys) * strips.block_bytes();
@@ -238,7 +240,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
 
   template <typename Count>
-  void make_room(const char* who, Index begin, Index end, Count count) {
+  GQA_TAG void make_room(const char* who, Index begin, Index end, Count count) {
     const auto missing = [&](Index b) {
       const Index slot = this->slot(b), length = this->length_of(slot);
       return std::max(pages_for(length + count(b)) - pages_[Base::at(slot)].size(), Index{0});
@@ -261,14 +263,14 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
       for (Index n = missing(b); n > 0; --n) pages.push(claim.take());
     }
   }
-  void begin_write(Index, Index) {}
-  void check_held(const char*, Index, Index, Index) const {}
+  GQA_TAG void begin_write(Index, Index) {}
+  GQA_TAG void check_held(const char*, Index, Index, Index) const {}
 
   /// Must shortening a slot to `to` tokens zero what lies behind them in a page of others, too?
-  bool copies_to_drop(Index slot, Index to) const {
+  GQA_TAG bool copies_to_drop(Index slot, Index to) const {
     return to < this->length_of(slot) && to % block_keys != 0 && ends_in_shared_page(slot, to);
   }
-  void drop(Index begin, Index end, Index to) {
+  GQA_TAG void drop(Index begin, Index end, Index to) {
     const auto copies = [&](Index b) { return copies_to_drop(this->slot(b), to); };
     Index needed = 0;
     for (Index b = begin; b < end; ++b) needed += copies(b);
@@ -285,21 +287,21 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
       this->set_length(slot, to);
     }
   }
-  void copy_slot(Index from, Index to) {
+  GQA_TAG void copy_slot(Index from, Index to) {
     pages_[Base::at(to)].share(pages_[Base::at(from)], pages_for(this->length_of(from)));
   }
 
-  detail::TokenRange gone(Index) const { return {}; }
-  bool can_skip(const detail::TokenRange&, Index) const { return false; }
-  void skip(Index, Index) {}
-  PagedKvCache empty_like(Index batch) const {
+  GQA_TAG detail::TokenRange gone(Index) const { return {}; }
+  GQA_TAG bool can_skip(const detail::TokenRange&, Index) const { return false; }
+  GQA_TAG void skip(Index, Index) {}
+  GQA_TAG PagedKvCache empty_like(Index batch) const {
     Options options = options_;
     options.batch = batch;
     options.heads = this->heads();
     return PagedKvCache(allocator(), options);
   }
-  void prepare_take(Index, const PagedKvCache&) {}
-  void take(Index sequence, PagedKvCache& other) {
+  GQA_TAG void prepare_take(Index, const PagedKvCache&) {}
+  GQA_TAG void take(Index sequence, PagedKvCache& other) {
     const Index slot = this->slot(sequence);
     std::swap(pages_[Base::at(slot)], other.pages_[0]);
     this->set_length(slot, other.length_of(0));

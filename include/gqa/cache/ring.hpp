@@ -46,7 +46,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
 
   /// All memory is taken, and zeroed, here. Throws std::bad_alloc, or std::length_error for sizes
   /// that no memory could have.
-  explicit RingKvCache(const Options& options)
+  GQA_TAG explicit RingKvCache(const Options& options)
       : Base("RingKvCache", options.batch, options.heads), options_(options) {
     require(options.window > 0, "RingKvCache: window must be positive, is ", options.window);
     require(options.keep_first >= 0, "RingKvCache: keep_first must not be negative, is ",
@@ -64,32 +64,32 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
   }
 
-  const Options& options() const { return options_; }
+  GQA_TAG const Options& options() const { return options_; }
   /// A sequence may go on for ever.
-  Index capacity() const { return std::numeric_limits<Index>::max(); }
+  GQA_TAG Index capacity() const { return std::numeric_limits<Index>::max(); }
   /// The last tokens of a sequence that are always there, besides the first keep_first ones.
-  Index held() const { return options_.window + options_.spare; }
+  GQA_TAG Index held() const { return options_.window + options_.spare; }
   /// Does the cache still have this token of a sequence?
-  bool holds(Index sequence, Index token) const {
+  GQA_TAG bool holds(Index sequence, Index token) const {
     return token >= 0 && token < this->length(sequence) &&
            (token < kept_tokens() || token >= first_in_ring(this->slot(sequence)));
   }
   /// Would truncate(sequence, length - count) be exact? It is for up to options().spare tokens
   /// below the largest length so far, and often for more.
-  bool can_rollback(Index sequence, Index count) const {
+  GQA_TAG bool can_rollback(Index sequence, Index count) const {
     return count >= 0 && count <= this->length(sequence) &&
            can_go_back(oldest_[Base::at(this->slot(sequence))], this->length(sequence) - count);
   }
   /// Would an append of `count` tokens to a sequence be taken back exactly by truncate()?
-  bool can_undo(Index sequence, Index count) const {
+  GQA_TAG bool can_undo(Index sequence, Index count) const {
     const Index slot = this->slot(sequence), length = this->length(sequence);
     return can_go_back(oldest_after(slot, length + count), length);
   }
   /// Memory for keys and values, padding included.
-  Index bytes() const { return this->batch() * slot_bytes(); }
+  GQA_TAG Index bytes() const { return this->batch() * slot_bytes(); }
 
   /// A copy of everything. Throws std::bad_alloc.
-  RingKvCache clone() const {
+  GQA_TAG RingKvCache clone() const {
     Options options = options_;
     options.heads = this->heads();
     RingKvCache copy(options);
@@ -100,16 +100,16 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   }
 
   /// See KvSource.
-  Index next_held(Index b, Index key) const {
+  GQA_TAG Index next_held(Index b, Index key) const {
     return key < kept_tokens() ? key : std::max(key, first_in_ring(this->slot(b)));
   }
-  Index oldest_query(Index b) const {
+  GQA_TAG Index oldest_query(Index b) const {
     const Index ring = first_in_ring(this->slot(b));
     return ring <= kept_tokens() ? std::numeric_limits<Index>::min() : ring + options_.window - 1;
   }
   /// See KvSource. Blocks that are gone are left out.
   template <typename F>
-  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+  GQA_TAG void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
     const Index slot = this->slot(b), last = ceil_div(end, block_keys);
     const auto at = [&](Index i) {
       return reinterpret_cast<const std::byte*>(block(slot, kv_head, i));
@@ -131,14 +131,14 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
  private:
   static constexpr bool reuses_blocks = true;
 
-  Index kept_tokens() const { return kept_blocks_ * block_keys; }
-  Index first_in_ring(Index slot) const { return oldest_[Base::at(slot)] * block_keys; }
-  Index slot_blocks() const { return kept_blocks_ + ring_blocks_; }
-  Index slot_bytes() const {
+  GQA_TAG Index kept_tokens() const { return kept_blocks_ * block_keys; }
+  GQA_TAG Index first_in_ring(Index slot) const { return oldest_[Base::at(slot)] * block_keys; }
+  GQA_TAG Index slot_blocks() const { return kept_blocks_ + ring_blocks_; }
+  GQA_TAG Index slot_bytes() const {
     return this->num_kv_heads() * slot_blocks() * this->strips().block_bytes();
   }
 
-  const Storage* block(Index slot, Index kv_head, Index i) const {
+  GQA_TAG const Storage* block(Index slot, Index kv_head, Index i) const {
     const Index place = i < kept_blocks_ ? i : kept_blocks_ + i % ring_blocks_;
     return reinterpret_cast<const Storage*>(
         buffer_.data() + ((slot * this->num_kv_heads() + kv_head) * slot_blocks() + place) *
@@ -147,7 +147,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
 
   /// What a head's stream goes on with at block i, for prefetching: that block or the oldest one
   /// behind it, or else the next head.
-  const std::byte* block_after(Index slot, Index kv_head, Index i) const {
+  GQA_TAG const std::byte* block_after(Index slot, Index kv_head, Index i) const {
     const Index oldest = oldest_[Base::at(slot)];
     if (i * block_keys >= this->length_of(slot)) {
       if (++kv_head == this->num_kv_heads()) return nullptr;
@@ -158,18 +158,18 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   }
 
   /// The number of the oldest block in the ring once a slot has had `length` tokens.
-  Index oldest_after(Index slot, Index length) const {
+  GQA_TAG Index oldest_after(Index slot, Index length) const {
     return std::max(oldest_[Base::at(slot)], ceil_div(length, block_keys) - ring_blocks_);
   }
   /// Is everything there that a query at position `to` or the one before may see, if `oldest` is
   /// the oldest block in the ring?
-  bool can_go_back(Index oldest, Index to) const {
+  GQA_TAG bool can_go_back(Index oldest, Index to) const {
     return to <= kept_tokens() ||
            oldest * block_keys <= std::max(kept_tokens(), to - options_.window);
   }
 
   template <typename Count>
-  void make_room(const char* who, Index begin, Index end, Count count) {
+  GQA_TAG void make_room(const char* who, Index begin, Index end, Count count) {
     for (Index b = begin; b < end; ++b) {
       if (count(b) > options_.spare) {
         throw std::length_error(message("RingKvCache::", who, ": ", count(b),
@@ -179,10 +179,10 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
       this->check_capacity(who, b, count(b), capacity());
     }
   }
-  void begin_write(Index slot, Index count) {
+  GQA_TAG void begin_write(Index slot, Index count) {
     oldest_[Base::at(slot)] = oldest_after(slot, this->length_of(slot) + count);
   }
-  void check_held(const char* who, Index sequence, Index begin, Index end) const {
+  GQA_TAG void check_held(const char* who, Index sequence, Index begin, Index end) const {
     const Index ring = first_in_ring(this->slot(sequence));
     if (begin < end && std::max(begin, kept_tokens()) < std::min(end, ring)) {
       throw std::length_error(message("RingKvCache::", who, ": tokens [", kept_tokens(), ", ", ring,
@@ -190,7 +190,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     }
   }
 
-  void drop(Index begin, Index end, Index to) {
+  GQA_TAG void drop(Index begin, Index end, Index to) {
     for (Index b = begin; b < end; ++b) {
       if (!can_go_back(oldest_[Base::at(this->slot(b))], to)) {
         throw std::length_error(
@@ -206,28 +206,28 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
       this->set_length(slot, to);
     }
   }
-  void copy_slot(Index from, Index to) {
+  GQA_TAG void copy_slot(Index from, Index to) {
     std::copy_n(buffer_.data() + from * slot_bytes(), slot_bytes(),
                 buffer_.data() + to * slot_bytes());
     oldest_[Base::at(to)] = oldest_[Base::at(from)];
   }
 
-  detail::TokenRange gone(Index slot) const {
+  GQA_TAG detail::TokenRange gone(Index slot) const {
     if (this->length_of(slot) <= kept_tokens() || first_in_ring(slot) == kept_tokens()) return {};
     return {kept_tokens(), first_in_ring(slot)};
   }
-  bool can_skip(const detail::TokenRange& gone, Index length) const {
+  GQA_TAG bool can_skip(const detail::TokenRange& gone, Index length) const {
     return gone.begin >= kept_tokens() && can_go_back(gone.end / block_keys, length);
   }
-  void skip(Index slot, Index to) { oldest_[Base::at(slot)] = to / block_keys; }
-  RingKvCache empty_like(Index batch) const {
+  GQA_TAG void skip(Index slot, Index to) { oldest_[Base::at(slot)] = to / block_keys; }
+  GQA_TAG RingKvCache empty_like(Index batch) const {
     Options options = options_;
     options.batch = batch;
     options.heads = this->heads();
     return RingKvCache(options);
   }
-  void prepare_take(Index, const RingKvCache&) {}
-  void take(Index sequence, const RingKvCache& other) {
+  GQA_TAG void prepare_take(Index, const RingKvCache&) {}
+  GQA_TAG void take(Index sequence, const RingKvCache& other) {
     const Index slot = this->slot(sequence);
     std::copy_n(other.buffer_.data(), slot_bytes(), buffer_.data() + slot * slot_bytes());
     oldest_[Base::at(slot)] = other.oldest_[0];

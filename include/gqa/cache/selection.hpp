@@ -20,30 +20,33 @@ class SelectedKv {
   static constexpr KvLayout layout = Cache::layout;
 
   /// Throws std::invalid_argument for an index outside of the cache's batch.
-  SelectedKv(Cache& cache, std::span<const Index> indices) : cache_(cache), indices_(indices) {
+  GQA_TAG SelectedKv(Cache& cache, std::span<const Index> indices)
+      : cache_(cache), indices_(indices) {
     for (const Index b : indices) {
       require(b >= 0 && b < cache.batch(), "SelectedKv: sequence ", b, " is outside of a batch of ",
               cache.batch());
     }
   }
 
-  Index batch() const { return std::ssize(indices_); }
-  Index num_kv_heads() const { return cache_.num_kv_heads(); }
-  Index head_dim() const { return cache_.head_dim(); }
-  Index value_dim() const { return cache_.value_dim(); }
-  Index length(Index i) const { return cache_.length(index(i)); }
-  Index first_position(Index i) const { return gqa::first_position(cache_, index(i)); }
-  Index next_held(Index i, Index key) const { return gqa::next_held(cache_, index(i), key); }
-  Index oldest_query(Index i) const { return gqa::oldest_query(cache_, index(i)); }
+  GQA_TAG Index batch() const { return std::ssize(indices_); }
+  GQA_TAG Index num_kv_heads() const { return cache_.num_kv_heads(); }
+  GQA_TAG Index head_dim() const { return cache_.head_dim(); }
+  GQA_TAG Index value_dim() const { return cache_.value_dim(); }
+  GQA_TAG Index length(Index i) const { return cache_.length(index(i)); }
+  GQA_TAG Index first_position(Index i) const { return gqa::first_position(cache_, index(i)); }
+  GQA_TAG Index next_held(Index i, Index key) const {
+    return gqa::next_held(cache_, index(i), key);
+  }
+  GQA_TAG Index oldest_query(Index i) const { return gqa::oldest_query(cache_, index(i)); }
   template <typename F>
-  void for_each_run(Index i, Index kv_head, Index begin, Index end, F&& fn) const {
+  GQA_TAG void for_each_run(Index i, Index kv_head, Index begin, Index end, F&& fn) const {
     cache_.for_each_run(index(i), kv_head, begin, end, std::forward<F>(fn));
   }
 
   /// Appends to the selected sequences, which must differ, as the cache's append(k, v, counts) does
   /// to all of them: k [batch(), tokens, num_kv_heads, head_dim] …; for all of them, or for none.
   template <typename Key, typename Value>
-  void append(const Key& k, const Value& v, std::span<const Index> counts = {})
+  GQA_TAG void append(const Key& k, const Value& v, std::span<const Index> counts = {})
     requires KvStore<Cache>
   {
     const auto keys = view(k);
@@ -82,14 +85,14 @@ class SelectedKv {
                     values.sequence(i).tokens_slice(0, count(i)));
     }
   }
-  void truncate(Index i, Index length)
+  GQA_TAG void truncate(Index i, Index length)
     requires KvStore<Cache>
   {
     cache_.truncate(index(i), length);
   }
 
  private:
-  Index index(Index i) const { return indices_[static_cast<std::size_t>(i)]; }
+  GQA_TAG Index index(Index i) const { return indices_[static_cast<std::size_t>(i)]; }
 
   Cache& cache_;
   std::span<const Index> indices_;
@@ -97,7 +100,7 @@ class SelectedKv {
 
 /// The sequences `indices` of a cache, which must both stay.
 template <typename Cache>
-SelectedKv<Cache> select(Cache& cache, std::span<const Index> indices) {
+GQA_TAG SelectedKv<Cache> select(Cache& cache, std::span<const Index> indices) {
   return {cache, indices};
 }
 

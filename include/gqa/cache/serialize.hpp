@@ -36,14 +36,14 @@ inline constexpr std::uint32_t saved_cache_version = 1;
 /// The storage types' numbers in files; they never change.
 inline constexpr const char* saved_storage_names[] = {"f32", "f64", "bf16", "f16", "int8", "int4"};
 template <StorageType Storage>
-constexpr std::uint32_t saved_storage() {
+GQA_TAG constexpr std::uint32_t saved_storage() {
   std::uint32_t i = 0;
   while (std::string_view(saved_storage_names[i]) != scalar_name<Storage>()) ++i;
   return i;
 }
 
 /// Reads how a file begins, up to its version.
-inline void check_magic(const char* expected, const char* what, CheckedReader& in) {
+GQA_TAG inline void check_magic(const char* expected, const char* what, CheckedReader& in) {
   char magic[8];
   in.bytes(magic, sizeof(magic));
   if (!std::equal(magic, magic + 8, expected)) in.fail(0, "this is no saved ", what);
@@ -57,16 +57,16 @@ inline void check_magic(const char* expected, const char* what, CheckedReader& i
 /// What save() and load() do, with the access to a cache's inside that they need.
 struct SavedCache {
   /// Tokens that a chunk holds from `first` on, of a sequence that goes on up to `end`.
-  static Index chunk(Index first, Index end) {
+  GQA_TAG static Index chunk(Index first, Index end) {
     return std::min(end, (first / block_keys + 1) * block_keys) - first;
   }
   template <typename Base>
-  static std::vector<std::byte> buffer(const Base& cache) {
+  GQA_TAG static std::vector<std::byte> buffer(const Base& cache) {
     return std::vector<std::byte>(static_cast<std::size_t>(block_keys * cache.bytes_per_token()));
   }
 
   template <typename Base>
-  static void write_header(const Base& cache, Index sequences, CheckedWriter& out) {
+  GQA_TAG static void write_header(const Base& cache, Index sequences, CheckedWriter& out) {
     out.bytes(saved_cache_magic, 8);
     out.number(saved_cache_version);
     out.number(saved_storage<typename Base::Storage>());
@@ -78,7 +78,7 @@ struct SavedCache {
 
   /// Throws unless what follows are `sequences` sequences that the cache may hold.
   template <typename Base>
-  static void read_header(const Base& cache, Index sequences, CheckedReader& in) {
+  GQA_TAG static void read_header(const Base& cache, Index sequences, CheckedReader& in) {
     check_magic(saved_cache_magic, "cache", in);
     const auto storage = in.number<std::uint32_t>();
     struct Number {
@@ -107,7 +107,7 @@ struct SavedCache {
   }
 
   template <typename Base>
-  static void write_sequence(const Base& cache, Index sequence, CheckedWriter& out) {
+  GQA_TAG static void write_sequence(const Base& cache, Index sequence, CheckedWriter& out) {
     const Index slot = cache.slot(sequence), length = cache.length_of(slot);
     const TokenRange gone = cache.cache().gone(slot);
     out.index(length);
@@ -127,7 +127,7 @@ struct SavedCache {
 
   /// Reads a sequence into one that is empty.
   template <typename Base>
-  static void read_sequence(Base& cache, Index sequence, CheckedReader& in) {
+  GQA_TAG static void read_sequence(Base& cache, Index sequence, CheckedReader& in) {
     const Index at = in.at();
     std::uint64_t numbers[3];
     for (std::uint64_t& n : numbers) n = in.number<std::uint64_t>();
@@ -162,8 +162,8 @@ struct SavedCache {
   }
 
   template <typename Base>
-  static void save(const Base& cache, Index begin, Index end, std::ostream& out,
-                   const std::string& name) {
+  GQA_TAG static void save(const Base& cache, Index begin, Index end, std::ostream& out,
+                           const std::string& name) {
     CheckedWriter writer(out, name);
     write_header(cache, end - begin, writer);
     for (Index b = begin; b < end; ++b) write_sequence(cache, b, writer);
@@ -171,7 +171,8 @@ struct SavedCache {
   }
   /// What a file holds, in a cache of its own that is like this one, but for the batch.
   template <typename Base>
-  static auto read(const Base& cache, Index sequences, std::istream& in, const std::string& name) {
+  GQA_TAG static auto read(const Base& cache, Index sequences, std::istream& in,
+                           const std::string& name) {
     CheckedReader reader(in, name);
     read_header(cache, sequences, reader);
     auto fresh = cache.cache().empty_like(sequences);
@@ -179,23 +180,23 @@ struct SavedCache {
     return fresh;
   }
   template <typename Base, typename Cache>
-  static void prepare_take(Base& cache, Index sequence, const Cache& fresh) {
+  GQA_TAG static void prepare_take(Base& cache, Index sequence, const Cache& fresh) {
     cache.cache().prepare_take(sequence, fresh);
   }
   template <typename Base, typename Cache>
-  static void take(Base& cache, Index sequence, Cache& fresh) {
+  GQA_TAG static void take(Base& cache, Index sequence, Cache& fresh) {
     cache.cache().take(sequence, fresh);
   }
 
   /// Layers of a stack are files of their own behind this.
-  static void write_stack_header(Index layers, std::ostream& out, const std::string& name) {
+  GQA_TAG static void write_stack_header(Index layers, std::ostream& out, const std::string& name) {
     CheckedWriter writer(out, name);
     writer.bytes(saved_stack_magic, 8);
     writer.number(saved_cache_version);
     writer.number(static_cast<std::uint32_t>(layers));
     writer.checksum();
   }
-  static void read_stack_header(Index layers, std::istream& in, const std::string& name) {
+  GQA_TAG static void read_stack_header(Index layers, std::istream& in, const std::string& name) {
     CheckedReader reader(in, name);
     check_magic(saved_stack_magic, "stack of caches", reader);
     const auto theirs = reader.number<std::uint32_t>();
@@ -206,8 +207,8 @@ struct SavedCache {
   }
   /// `read(layer, name)` for all layers; throws unless each has the lengths of the first one.
   template <typename Cache, typename Read>
-  static std::vector<Cache> read_layers(Index layers, std::istream& in, const std::string& name,
-                                        Read read) {
+  GQA_TAG static std::vector<Cache> read_layers(Index layers, std::istream& in,
+                                                const std::string& name, Read read) {
     read_stack_header(layers, in, name);
     std::vector<Cache> fresh;
     fresh.reserve(static_cast<std::size_t>(layers));
@@ -226,7 +227,7 @@ struct SavedCache {
 
  private:
   template <typename Cache, typename Storage, typename HeadsT>
-  static auto& base(StripCache<Cache, Storage, HeadsT>& cache) {
+  GQA_TAG static auto& base(StripCache<Cache, Storage, HeadsT>& cache) {
     return cache;
   }
 };
@@ -237,14 +238,14 @@ struct SavedCache {
 /// file. Several caches may follow each other in a stream. Throws std::runtime_error if the stream
 /// fails, std::bad_alloc.
 template <typename Cache, StorageType Storage, typename HeadsT>
-void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, std::ostream& out,
-          const std::string& name = "saved cache") {
+GQA_TAG void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, std::ostream& out,
+                  const std::string& name = "saved cache") {
   detail::SavedCache::save(cache, 0, cache.batch(), out, name);
 }
 /// Saves one sequence. Throws std::invalid_argument, too.
 template <typename Cache, StorageType Storage, typename HeadsT>
-void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence,
-          std::ostream& out, const std::string& name = "saved cache") {
+GQA_TAG void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence,
+                  std::ostream& out, const std::string& name = "saved cache") {
   (void)cache.length(sequence);  // throws
   detail::SavedCache::save(cache, sequence, sequence + 1, out, name);
 }
@@ -259,14 +260,14 @@ void save(const detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequenc
 /// doesn't fit, std::length_error for more tokens than the capacity or the free pages,
 /// std::bad_alloc; the cache is then as it was.
 template <typename Cache, StorageType Storage, typename HeadsT>
-void load(detail::StripCache<Cache, Storage, HeadsT>& cache, std::istream& in,
-          const std::string& name = "saved cache") {
+GQA_TAG void load(detail::StripCache<Cache, Storage, HeadsT>& cache, std::istream& in,
+                  const std::string& name = "saved cache") {
   static_cast<Cache&>(cache) = detail::SavedCache::read(cache, cache.batch(), in, name);
 }
 /// The same for one sequence, from a file of one. The others stay as they are.
 template <typename Cache, StorageType Storage, typename HeadsT>
-void load(detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence, std::istream& in,
-          const std::string& name = "saved cache") {
+GQA_TAG void load(detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence,
+                  std::istream& in, const std::string& name = "saved cache") {
   (void)cache.length(sequence);  // throws
   auto fresh = detail::SavedCache::read(cache, 1, in, name);
   detail::SavedCache::prepare_take(cache, sequence, fresh);
@@ -275,14 +276,14 @@ void load(detail::StripCache<Cache, Storage, HeadsT>& cache, Index sequence, std
 
 /// Saves a stack, layer by layer, or one sequence of it. Throws as above.
 template <typename Cache>
-void save(const KvCacheStack<Cache>& stack, std::ostream& out,
-          const std::string& name = "saved stack") {
+GQA_TAG void save(const KvCacheStack<Cache>& stack, std::ostream& out,
+                  const std::string& name = "saved stack") {
   detail::SavedCache::write_stack_header(stack.num_layers(), out, name);
   for (const Cache& layer : stack) save(layer, out, name);
 }
 template <typename Cache>
-void save(const KvCacheStack<Cache>& stack, Index sequence, std::ostream& out,
-          const std::string& name = "saved stack") {
+GQA_TAG void save(const KvCacheStack<Cache>& stack, Index sequence, std::ostream& out,
+                  const std::string& name = "saved stack") {
   (void)stack.length(sequence);  // throws
   detail::SavedCache::write_stack_header(stack.num_layers(), out, name);
   for (const Cache& layer : stack) save(layer, sequence, out, name);
@@ -291,7 +292,8 @@ void save(const KvCacheStack<Cache>& stack, Index sequence, std::ostream& out,
 /// Loads a stack of as many layers, or one sequence of it: all layers, or none. Messages count
 /// bytes from where a layer begins. Throws as above.
 template <typename Cache>
-void load(KvCacheStack<Cache>& stack, std::istream& in, const std::string& name = "saved stack") {
+GQA_TAG void load(KvCacheStack<Cache>& stack, std::istream& in,
+                  const std::string& name = "saved stack") {
   auto fresh = detail::SavedCache::read_layers<Cache>(
       stack.num_layers(), in, name, [&](Index i, const std::string& layer) {
         return detail::SavedCache::read(stack[i], stack.batch(), in, layer);
@@ -301,8 +303,8 @@ void load(KvCacheStack<Cache>& stack, std::istream& in, const std::string& name 
   }
 }
 template <typename Cache>
-void load(KvCacheStack<Cache>& stack, Index sequence, std::istream& in,
-          const std::string& name = "saved stack") {
+GQA_TAG void load(KvCacheStack<Cache>& stack, Index sequence, std::istream& in,
+                  const std::string& name = "saved stack") {
   (void)stack.length(sequence);  // throws
   auto fresh = detail::SavedCache::read_layers<Cache>(
       stack.num_layers(), in, name, [&](Index i, const std::string& layer) {

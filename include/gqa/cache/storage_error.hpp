@@ -26,7 +26,7 @@ struct StorageError {
 namespace detail {
 
 template <typename Given, typename Held>
-RoundingError rounding_error(const TensorView<Given>& given, const TensorView<Held>& held) {
+GQA_TAG RoundingError rounding_error(const TensorView<Given>& given, const TensorView<Held>& held) {
   double square = 0, square_error = 0;
   RoundingError result;
   for (Index t = 0; t < given.tokens(); ++t) {
@@ -50,8 +50,8 @@ RoundingError rounding_error(const TensorView<Given>& given, const TensorView<He
 /// The error of tokens [first, first + n) of a sequence against k [1, n, num_kv_heads, head_dim]
 /// and v [1, n, num_kv_heads, value_dim], which were appended. Throws what cache.read() does.
 template <KvStore Cache, typename Key, typename Value>
-StorageError storage_error(const Cache& cache, Index sequence, Index first, const Key& k,
-                           const Value& v) {
+GQA_TAG StorageError storage_error(const Cache& cache, Index sequence, Index first, const Key& k,
+                                   const Value& v) {
   using T = AccumulatorOf<typename Cache::Storage>;
   const auto keys = view(k);
   const auto values = view(v);

@@ -80,24 +80,24 @@ class StripCache {
   using Storage = StorageT;
   static constexpr KvLayout layout = KvLayout::strips;
 
-  Index batch() const { return std::ssize(slots_); }
-  Index num_kv_heads() const { return heads_.num_kv_heads(); }
-  Index head_dim() const { return heads_.head_dim(); }
-  Index value_dim() const { return heads_.value_dim(); }
-  const HeadsT& heads() const { return heads_; }
+  GQA_TAG Index batch() const { return std::ssize(slots_); }
+  GQA_TAG Index num_kv_heads() const { return heads_.num_kv_heads(); }
+  GQA_TAG Index head_dim() const { return heads_.head_dim(); }
+  GQA_TAG Index value_dim() const { return heads_.value_dim(); }
+  GQA_TAG const HeadsT& heads() const { return heads_; }
   /// Tokens that a sequence has seen. Throws std::invalid_argument.
-  Index length(Index sequence) const {
+  GQA_TAG Index length(Index sequence) const {
     check_sequence("length", sequence);
     return length_of(slot(sequence));
   }
   /// What one token of one sequence costs, padding excluded.
-  Index bytes_per_token() const { return num_kv_heads() * strips_.token_bytes(); }
+  GQA_TAG Index bytes_per_token() const { return num_kv_heads() * strips_.token_bytes(); }
 
   /// Appends tokens to every sequence: k [batch, tokens, num_kv_heads, head_dim] and
   /// v [batch, tokens, num_kv_heads, value_dim], of any Scalar type, rounded to Storage. `counts`,
   /// [batch], says how many of the tokens each sequence takes, where they differ.
   template <typename Key, typename Value>
-  void append(const Key& k, const Value& v, std::span<const Index> counts = {}) {
+  GQA_TAG void append(const Key& k, const Value& v, std::span<const Index> counts = {}) {
     const auto keys = view(k);
     const auto values = view(v);
     check_tokens("append", keys.shape(), values.shape(), batch());
@@ -111,7 +111,7 @@ class StripCache {
 
   /// Appends tokens to one sequence: k [1, tokens, num_kv_heads, head_dim], or of rank 3.
   template <typename Key, typename Value>
-  void append(Index sequence, const Key& k, const Value& v) {
+  GQA_TAG void append(Index sequence, const Key& k, const Value& v) {
     check_sequence("append", sequence);
     const auto keys = view(k);
     const auto values = view(v);
@@ -122,35 +122,35 @@ class StripCache {
 
   /// Makes sure that the next appends to a sequence, up to `count` tokens together, can't fail.
   /// Throws what append would.
-  void reserve(Index sequence, Index count) {
+  GQA_TAG void reserve(Index sequence, Index count) {
     check_sequence("reserve", sequence);
     require(count >= 0, name_, "::reserve: a count of ", count, " is negative");
     cache().make_room("reserve", sequence, sequence + 1, [&](Index) { return count; });
   }
   /// The same for every sequence, counts [batch]: for all of them, or for none.
-  void reserve(std::span<const Index> counts) {
+  GQA_TAG void reserve(std::span<const Index> counts) {
     check_counts("reserve", counts, std::numeric_limits<Index>::max());
     cache().make_room("reserve", 0, batch(),
                       [&](Index b) { return counts[static_cast<std::size_t>(b)]; });
   }
 
   /// Forgets all tokens of a sequence but the first `length`: an exact rollback.
-  void truncate(Index sequence, Index length) {
+  GQA_TAG void truncate(Index sequence, Index length) {
     check_sequence("truncate", sequence);
     check_truncation(sequence, length);
     cache().drop(sequence, sequence + 1, length);
   }
   /// The same for every sequence.
-  void truncate(Index length) {
+  GQA_TAG void truncate(Index length) {
     for (Index b = 0; b < batch(); ++b) check_truncation(b, length);
     cache().drop(0, batch(), length);
   }
   /// Forgets everything.
-  void clear() { truncate(0); }
-  void clear(Index sequence) { truncate(sequence, 0); }
+  GQA_TAG void clear() { truncate(0); }
+  GQA_TAG void clear(Index sequence) { truncate(sequence, 0); }
 
   /// Makes sequence `to` equal to sequence `from`, whatever it held before.
-  void fork(Index from, Index to) {
+  GQA_TAG void fork(Index from, Index to) {
     check_sequence("fork", from);
     check_sequence("fork", to);
     if (from != to) copy(slot(from), slot(to));
@@ -158,7 +158,7 @@ class StripCache {
 
   /// Makes each sequence b what sequence from[b] was, as beam search wants it; from is [batch].
   /// Sequences that only change places are not copied.
-  void reorder(std::span<const Index> from) {
+  GQA_TAG void reorder(std::span<const Index> from) {
     require(std::ssize(from) == batch(), name_, "::reorder: ", std::ssize(from),
             " indices for a batch of ", batch());
     for (const Index b : from) check_sequence("reorder", b);
@@ -182,7 +182,7 @@ class StripCache {
   /// Copies all tokens of a sequence into row-major k [1, length, num_kv_heads, head_dim] and
   /// v [1, length, num_kv_heads, value_dim], converted to their type.
   template <typename Key, typename Value>
-  void read(Index sequence, Key&& k, Value&& v) const {
+  GQA_TAG void read(Index sequence, Key&& k, Value&& v) const {
     check_sequence("read", sequence);
     const auto keys = view(k);
     const auto values = view(v);
@@ -193,7 +193,7 @@ class StripCache {
   }
   /// Copies the tokens from `first` on, as many as the tensors hold.
   template <typename Key, typename Value>
-  void read(Index sequence, Index first, Key&& k, Value&& v) const {
+  GQA_TAG void read(Index sequence, Index first, Key&& k, Value&& v) const {
     check_sequence("read", sequence);
     const auto keys = view(k);
     const auto values = view(v);
@@ -205,9 +205,9 @@ class StripCache {
   }
 
  protected:
-  static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+  GQA_TAG static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-  StripCache(const char* name, Index batch, const HeadsT& heads)
+  GQA_TAG StripCache(const char* name, Index batch, const HeadsT& heads)
       : name_(name), heads_(heads), strips_(heads.head_dim(), heads.value_dim()) {
     require(batch > 0, name, ": batch must be positive, is ", batch);
     require(heads_.num_kv_heads() > 0 && heads_.head_dim() > 0 && heads_.value_dim() > 0, name,
@@ -219,32 +219,32 @@ class StripCache {
     next_slots_ = slots_;
     wanted_.resize(at(batch), 0);
   }
-  StripCache(StripCache&&) noexcept = default;
-  StripCache& operator=(StripCache&&) noexcept = default;
-  ~StripCache() = default;
+  GQA_TAG StripCache(StripCache&&) noexcept = default;
+  GQA_TAG StripCache& operator=(StripCache&&) noexcept = default;
+  GQA_TAG ~StripCache() = default;
 
-  const char* name() const { return name_; }
-  const StripLayout<Storage>& strips() const { return strips_; }
-  Index slot(Index sequence) const { return slots_[at(sequence)]; }
-  Index length_of(Index slot) const { return lengths_[at(slot)]; }
-  void set_length(Index slot, Index length) { lengths_[at(slot)] = length; }
+  GQA_TAG const char* name() const { return name_; }
+  GQA_TAG const StripLayout<Storage>& strips() const { return strips_; }
+  GQA_TAG Index slot(Index sequence) const { return slots_[at(sequence)]; }
+  GQA_TAG Index length_of(Index slot) const { return lengths_[at(slot)]; }
+  GQA_TAG void set_length(Index slot, Index length) { lengths_[at(slot)] = length; }
 
   /// Lengths and places of another cache of the same batch, for clone().
-  void copy_sequences(const StripCache& other) noexcept {
+  GQA_TAG void copy_sequences(const StripCache& other) noexcept {
     std::copy(other.lengths_.begin(), other.lengths_.end(), lengths_.begin());
     std::copy(other.slots_.begin(), other.slots_.end(), slots_.begin());
   }
 
-  void check_sequence(const char* who, Index sequence) const {
+  GQA_TAG void check_sequence(const char* who, Index sequence) const {
     require(sequence >= 0 && sequence < batch(), name_, "::", who, ": sequence ", sequence,
             " is outside of a batch of ", batch());
   }
-  void check_truncation(Index sequence, Index to) const {
+  GQA_TAG void check_truncation(Index sequence, Index to) const {
     require(to >= 0 && to <= length(sequence), name_, "::truncate: length ", to,
             " is outside of [0, ", length(sequence), "] (sequence ", sequence, ")");
   }
   /// Throws std::length_error unless `count` more tokens stay within `capacity`.
-  void check_capacity(const char* who, Index sequence, Index count, Index capacity) const {
+  GQA_TAG void check_capacity(const char* who, Index sequence, Index count, Index capacity) const {
     const Index length = length_of(slot(sequence));
     if (count > capacity - length) {
       throw std::length_error(message(name_, "::", who, ": ", count, " tokens on top of ", length,
@@ -254,7 +254,7 @@ class StripCache {
   }
 
   /// Zeroes the tokens [to, length) of a slot that share a block with tokens before `to`.
-  void zero_behind(Index slot, Index to) {
+  GQA_TAG void zero_behind(Index slot, Index to) {
     const Index length = length_of(slot), begin = to % block_keys;
     if (begin == 0 || to >= length) return;
     const Index end = std::min(block_keys, length - to + begin);
@@ -264,20 +264,20 @@ class StripCache {
   }
 
  private:
-  Cache& cache() { return static_cast<Cache&>(*this); }
-  const Cache& cache() const { return static_cast<const Cache&>(*this); }
-  Storage* writable_block(Index slot, Index kv_head, Index i) {
+  GQA_TAG Cache& cache() { return static_cast<Cache&>(*this); }
+  GQA_TAG const Cache& cache() const { return static_cast<const Cache&>(*this); }
+  GQA_TAG Storage* writable_block(Index slot, Index kv_head, Index i) {
     return const_cast<Storage*>(cache().block(slot, kv_head, i));
   }
 
-  void check_tokens(const char* who, const TensorShape& k, const TensorShape& v,
-                    Index batch) const {
+  GQA_TAG void check_tokens(const char* who, const TensorShape& k, const TensorShape& v,
+                            Index batch) const {
     const TensorShape keys{batch, k.tokens, num_kv_heads(), head_dim()};
     const TensorShape values{batch, k.tokens, num_kv_heads(), value_dim()};
     require(k == keys, name_, "::", who, ": keys are ", k, ", expected ", keys);
     require(v == values, name_, "::", who, ": values are ", v, ", expected ", values);
   }
-  void check_counts(const char* who, std::span<const Index> counts, Index most) const {
+  GQA_TAG void check_counts(const char* who, std::span<const Index> counts, Index most) const {
     require(std::ssize(counts) == batch(), name_, "::", who, ": ", std::ssize(counts),
             " counts for a batch of ", batch());
     for (const Index n : counts) {
@@ -286,13 +286,13 @@ class StripCache {
     }
   }
 
-  void copy(Index from, Index to) {
+  GQA_TAG void copy(Index from, Index to) {
     cache().copy_slot(from, to);
     set_length(to, length_of(from));
   }
 
   template <typename Keys, typename Values>
-  void write(Index slot, const Keys& keys, const Values& values, Index from, Index count) {
+  GQA_TAG void write(Index slot, const Keys& keys, const Values& values, Index from, Index count) {
     if (count == 0) return;
     cache().begin_write(slot, count);
     const Index length = length_of(slot);
@@ -311,7 +311,8 @@ class StripCache {
   }
 
   template <typename Keys, typename Values>
-  void read_tokens(Index sequence, Index first, const Keys& keys, const Values& values) const {
+  GQA_TAG void read_tokens(Index sequence, Index first, const Keys& keys,
+                           const Values& values) const {
     using K = typename Keys::Value;
     using V = typename Values::Value;
     cache().check_held("read", sequence, first, first + keys.tokens());
@@ -326,7 +327,7 @@ class StripCache {
   }
 
   /// Tokens [first, first + count), all in one block, as files hold them: [count][num_kv_heads].
-  void get_stored(Index slot, Index first, Index count, std::byte* to) const {
+  GQA_TAG void get_stored(Index slot, Index first, Index count, std::byte* to) const {
     for (Index t = first; t < first + count; ++t) {
       for (Index h = 0; h < num_kv_heads(); ++h, to += strips_.token_bytes()) {
         get_stored_token(strips_, cache().block(slot, h, t / block_keys), t % block_keys, to);
@@ -334,7 +335,7 @@ class StripCache {
     }
   }
   /// Appends such tokens, one by one: a ring with little to spare takes no more at once.
-  void append_stored(Index sequence, Index count, const std::byte* from) {
+  GQA_TAG void append_stored(Index sequence, Index count, const std::byte* from) {
     for (; count > 0; --count) {
       cache().make_room("load", sequence, sequence + 1, [](Index) { return Index{1}; });
       const Index at = slot(sequence), t = length_of(at);

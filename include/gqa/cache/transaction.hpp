@@ -24,17 +24,17 @@ namespace gqa {
 /// used for step after step, and then allocates nothing.
 class AppendTransaction {
  public:
-  AppendTransaction() = default;
+  GQA_TAG AppendTransaction() = default;
   AppendTransaction(const AppendTransaction&) = delete;
   AppendTransaction& operator=(const AppendTransaction&) = delete;
   /// Takes everything back that has not been committed.
-  ~AppendTransaction() { roll_back(); }
+  GQA_TAG ~AppendTransaction() { roll_back(); }
 
   /// Reserves room for counts[b] tokens in each sequence b of a cache, counts [batch]. Throws as
   /// the cache's reserve(), std::length_error if the cache couldn't take the tokens back, and
   /// std::bad_alloc; the transaction and the cache are then as they were.
   template <KvStore Cache>
-  void plan(Cache& cache, std::span<const Index> counts) {
+  GQA_TAG void plan(Cache& cache, std::span<const Index> counts) {
     for (Index b = 0; b < std::min(cache.batch(), std::ssize(counts)); ++b) {
       check_undo(cache, b, counts[static_cast<std::size_t>(b)]);
     }
@@ -45,7 +45,7 @@ class AppendTransaction {
   }
   /// The same for one sequence.
   template <KvStore Cache>
-  void plan(Cache& cache, Index sequence, Index count) {
+  GQA_TAG void plan(Cache& cache, Index sequence, Index count) {
     check_undo(cache, sequence, count);
     entries_.reserve(entries_.size() + 1);
     cache.reserve(sequence, count);
@@ -53,17 +53,17 @@ class AppendTransaction {
   }
 
   /// What has been appended stays; room that was reserved and not used goes back.
-  void commit() noexcept {
+  GQA_TAG void commit() noexcept {
     for (const Entry& e : entries_) e.truncate(e.cache, e.sequence, -1);
     entries_.clear();
   }
   /// Every sequence becomes as long as it was when it was planned.
-  void roll_back() noexcept {
+  GQA_TAG void roll_back() noexcept {
     for (const Entry& e : entries_) e.truncate(e.cache, e.sequence, e.length);
     entries_.clear();
   }
   /// Is there anything to commit or take back?
-  bool is_open() const { return !entries_.empty(); }
+  GQA_TAG bool is_open() const { return !entries_.empty(); }
 
  private:
   struct Entry {
@@ -74,7 +74,7 @@ class AppendTransaction {
   };
 
   template <typename Cache>
-  static void check_undo(const Cache& cache, Index sequence, Index count) {
+  GQA_TAG static void check_undo(const Cache& cache, Index sequence, Index count) {
     if constexpr (requires { cache.can_undo(sequence, count); }) {
       if (!cache.can_undo(sequence, count)) {
         throw std::length_error(message("AppendTransaction: ", count,
@@ -84,7 +84,7 @@ class AppendTransaction {
     }
   }
   template <typename Cache>
-  void add(Cache& cache, Index sequence) {
+  GQA_TAG void add(Cache& cache, Index sequence) {
     entries_.push_back({.cache = &cache,
                         .sequence = sequence,
                         .length = cache.length(sequence),

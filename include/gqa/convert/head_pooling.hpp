@@ -30,9 +30,9 @@ struct HeadPooling {
   /// neighbours, the query heads must follow their keys: see query_order().
   std::span<const Index> order = {};
 
-  Index group() const { return from / to; }
+  GQA_TAG Index group() const { return from / to; }
   /// Member i of a group.
-  Index member(Index to_head, Index i) const {
+  GQA_TAG Index member(Index to_head, Index i) const {
     const Index at = to_head * group() + i;
     return order.empty() ? at : order[static_cast<std::size_t>(at)];
   }
@@ -41,7 +41,7 @@ struct HeadPooling {
 namespace detail {
 
 /// Throws std::invalid_argument unless `order` has each of 0 … count - 1 once.
-inline void check_head_order(std::span<const Index> order, Index count) {
+GQA_TAG inline void check_head_order(std::span<const Index> order, Index count) {
   require(std::ssize(order) == count, "the order has ", order.size(), " heads, the weight ", count);
   std::vector<bool> seen(static_cast<std::size_t>(count));
   for (const Index head : order) {
@@ -51,7 +51,7 @@ inline void check_head_order(std::span<const Index> order, Index count) {
   }
 }
 
-inline void check_pooling(const HeadPooling& pooling) {
+GQA_TAG inline void check_pooling(const HeadPooling& pooling) {
   require(pooling.from > 0 && pooling.to > 0, "the numbers of heads must be positive, are ",
           pooling.from, " and ", pooling.to);
   require(pooling.from % pooling.to == 0, "heads to make, ", pooling.to,
@@ -229,7 +229,7 @@ double head_pooling_error(const Eigen::MatrixBase<Derived>& weight,
 /// The query heads that go with an order of KV heads, where each of those serves `group` of them:
 /// {2, 0, 1} and group 2 give {4, 5, 0, 1, 2, 3}. Use it with permute_heads() on wq and bq, and,
 /// transposed, on wo.
-inline std::vector<Index> query_order(std::span<const Index> kv_order, Index group) {
+GQA_TAG inline std::vector<Index> query_order(std::span<const Index> kv_order, Index group) {
   require(group > 0, "group must be positive, is ", group);
   detail::check_head_order(kv_order, std::ssize(kv_order));
   std::vector<Index> order;

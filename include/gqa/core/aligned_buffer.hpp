@@ -24,7 +24,7 @@ namespace gqa {
 
 /// The product of sizes, none negative, that are to be taken as memory. Throws std::length_error
 /// where it is more than an Index counts.
-inline Index memory_bytes(const char* who, std::initializer_list<Index> sizes) {
+GQA_TAG inline Index memory_bytes(const char* who, std::initializer_list<Index> sizes) {
   Index bytes = 1;
   for (const Index size : sizes) {
     if (size > 0 && bytes > std::numeric_limits<Index>::max() / size) {
@@ -40,9 +40,9 @@ inline Index memory_bytes(const char* who, std::initializer_list<Index> sizes) {
 /// Bytes at a multiple of gqa::alignment, or of 2 MiB for large ones.
 class AlignedBuffer {
  public:
-  AlignedBuffer() = default;
+  GQA_TAG AlignedBuffer() = default;
   /// Contents are not initialised. Throws std::bad_alloc.
-  explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
+  GQA_TAG explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
     if (bytes == 0) return;
     data_ = static_cast<std::byte*>(::operator new(bytes, align()));
 #if defined(MADV_HUGEPAGE)
@@ -50,25 +50,27 @@ class AlignedBuffer {
     if (is_large()) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
   }
-  AlignedBuffer(AlignedBuffer&& other) noexcept
+  GQA_TAG AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+  GQA_TAG AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     return *this;
   }
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { ::operator delete(data_, align()); }
+  GQA_TAG ~AlignedBuffer() { ::operator delete(data_, align()); }
 
-  std::byte* data() const { return data_; }
-  std::size_t bytes() const { return bytes_; }
+  GQA_TAG std::byte* data() const { return data_; }
+  GQA_TAG std::size_t bytes() const { return bytes_; }
 
  private:
   static constexpr std::size_t huge_page = std::size_t{2} << 20;
 
-  bool is_large() const { return bytes_ >= 2 * huge_page; }
-  std::align_val_t align() const { return std::align_val_t(is_large() ? huge_page : alignment); }
+  GQA_TAG bool is_large() const { return bytes_ >= 2 * huge_page; }
+  GQA_TAG std::align_val_t align() const {
+    return std::align_val_t(is_large() ? huge_page : alignment);
+  }
 
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;

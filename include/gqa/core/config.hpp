@@ -44,33 +44,79 @@
 #define GQA_ISA_GENERIC 1
 #endif
 
-/// An inline namespace around every function that touches SIMD. Translation units compiled with
-/// different -march get different symbols, so they link, and run side by side, where a plain inline
-/// function would be merged into whichever copy the linker met first. Data types stay outside of
-/// it: they are the same for every instruction set, and cross translation units.
+// What explain() and benchmarks call it.
 #if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-#define GQA_ISA isa_avx512_bf16_vnni
+#define GQA_ISA_NAME avx512_bf16_vnni
 #elif defined(GQA_ISA_AVX512) && defined(__AVX512BF16__)
-#define GQA_ISA isa_avx512_bf16
+#define GQA_ISA_NAME avx512_bf16
 #elif defined(GQA_ISA_AVX512) && defined(__AVX512VNNI__)
-#define GQA_ISA isa_avx512_vnni
+#define GQA_ISA_NAME avx512_vnni
 #elif defined(GQA_ISA_AVX512)
-#define GQA_ISA isa_avx512
+#define GQA_ISA_NAME avx512
 #elif defined(GQA_ISA_AVX2)
-#define GQA_ISA isa_avx2
+#define GQA_ISA_NAME avx2
 #elif defined(GQA_ISA_NEON) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
-#define GQA_ISA isa_neon_bf16
+#define GQA_ISA_NAME neon_bf16
 #elif defined(GQA_ISA_NEON)
-#define GQA_ISA isa_neon
-#elif defined(__FMA__)
-#define GQA_ISA isa_generic_fma
+#define GQA_ISA_NAME neon
 #else
-#define GQA_ISA isa_generic
+#define GQA_ISA_NAME generic
+#endif
+
+// GQA_IF_1(feature, letter) is the letter where the feature's macro is 1, else nothing.
+#define GQA_IF_1(feature, letter) GQA_IF_1_EXPANDED(feature, letter)
+#define GQA_IF_1_EXPANDED(value, letter) GQA_SECOND_OF(GQA_COMMA_BEFORE_##value letter, , )
+#define GQA_COMMA_BEFORE_1 ,
+#define GQA_SECOND_OF(...) GQA_SECOND(__VA_ARGS__)
+#define GQA_SECOND(first, second, ...) second
+#define GQA_JOIN(...) GQA_JOIN_EXPANDED(__VA_ARGS__)
+#define GQA_JOIN_EXPANDED(a, b, c, d, e, f, g, h, i, j, k) a##b##c##d##e##f##g##h##i##j##k
+
+// A letter for each feature with which a compiler makes other code of the same functions.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define GQA_ISA GQA_JOIN(isa_, GQA_ISA_NAME, , , , , , , , , )
+#elif defined(__x86_64__) || defined(__i386__)
+#define GQA_ISA_SSE                                                                  \
+  GQA_JOIN(, GQA_IF_1(__SSE3__, 3), GQA_IF_1(__SSSE3__, s), GQA_IF_1(__SSE4_1__, 1), \
+           GQA_IF_1(__SSE4_2__, 2), GQA_IF_1(__POPCNT__, p), GQA_IF_1(__LZCNT__, l), \
+           GQA_IF_1(__BMI__, b), GQA_IF_1(__BMI2__, B), GQA_IF_1(__MOVBE__, m),      \
+           GQA_IF_1(__SSE2__, S))
+#define GQA_ISA_AVX                                                                       \
+  GQA_JOIN(, GQA_IF_1(__AVX__, v), GQA_IF_1(__AVX2__, V), GQA_IF_1(__FMA__, f),           \
+           GQA_IF_1(__F16C__, h), GQA_IF_1(__AVXVNNI__, n), GQA_IF_1(__AVXVNNIINT8__, i), \
+           GQA_IF_1(__GFNI__, g), GQA_IF_1(__FMA4__, 4), GQA_IF_1(__XOP__, x),            \
+           GQA_IF_1(__APX_F__, a))
+#define GQA_ISA_512                                                                           \
+  GQA_JOIN(, GQA_IF_1(__AVX512F__, F), GQA_IF_1(__AVX512CD__, C), GQA_IF_1(__AVX512DQ__, D),  \
+           GQA_IF_1(__AVX512BW__, W), GQA_IF_1(__AVX512VL__, L), GQA_IF_1(__AVX512VBMI__, P), \
+           GQA_IF_1(__AVX512VBMI2__, Q), GQA_IF_1(__AVX512BITALG__, A),                       \
+           GQA_IF_1(__AVX512VPOPCNTDQ__, O), GQA_IF_1(__AVX512FP16__, H))
+#define GQA_ISA GQA_JOIN(isa_, GQA_ISA_NAME, _, GQA_ISA_SSE, GQA_ISA_AVX, GQA_ISA_512, , , , , )
+#else
+#define GQA_ISA                                                                               \
+  GQA_JOIN(isa_, GQA_ISA_NAME, _, GQA_IF_1(__ARM_FEATURE_DOTPROD, d),                         \
+           GQA_IF_1(__ARM_FEATURE_MATMUL_INT8, m),                                            \
+           GQA_IF_1(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC, h), GQA_IF_1(__ARM_FEATURE_SVE, s), \
+           GQA_IF_1(__ARM_FEATURE_SVE2, S), GQA_IF_1(__ARM_FEATURE_ATOMICS, a),               \
+           GQA_IF_1(__ARM_FEATURE_QRDMX, q), GQA_IF_1(__ARM_FEATURE_COMPLEX, c))
 #endif
 
 /// What a macro stands for, as a string.
 #define GQA_QUOTED_VALUE(macro) GQA_QUOTED(macro)
 #define GQA_QUOTED(text) #text
+
+/// GQA_ISA, an inline namespace around functions. Translation units compiled with different -march
+/// get different symbols, so they link, and run side by side, where a plain inline function would
+/// be merged into whichever copy the linker met first. Data types stay outside of it: they are the
+/// same for every instruction set, and cross translation units. Their member functions, and the
+/// functions beside them, carry GQA_TAG instead: the function's symbol has the instruction set's
+/// name in it, and the type's hasn't. That goes for all of them, since a compiler puts vector
+/// instructions into any function, a constructor or a loop over lengths included.
+#if defined(__GNUC__) || defined(__clang__)
+#define GQA_TAG __attribute__((abi_tag(GQA_QUOTED_VALUE(GQA_ISA))))
+#else
+#define GQA_TAG
+#endif
 
 namespace gqa {
 

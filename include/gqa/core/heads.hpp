@@ -20,7 +20,7 @@ inline constexpr int Dynamic = -1;
 /// Builds messages like "num_kv_heads 6 does not divide num_heads 32". Parts are strings, numbers,
 /// or have a to_string().
 template <typename... Parts>
-std::string message(const Parts&... parts) {
+GQA_TAG std::string message(const Parts&... parts) {
   std::string text;
   const auto add = [&text](const auto& part) {
     if constexpr (requires { std::to_string(part); }) {
@@ -38,36 +38,36 @@ std::string message(const Parts&... parts) {
 /// Throws std::invalid_argument with the message built from `parts` unless `condition` holds.
 /// Nothing is built, and nothing allocated, while it does.
 template <typename... Parts>
-void require(bool condition, const Parts&... parts) {
+GQA_TAG void require(bool condition, const Parts&... parts) {
   if (!condition) throw std::invalid_argument(message(parts...));
 }
 
 namespace detail {
 
-constexpr bool divides_or_dynamic(int num_heads, int num_kv_heads) {
+GQA_TAG constexpr bool divides_or_dynamic(int num_heads, int num_kv_heads) {
   return num_heads == Dynamic || num_kv_heads == Dynamic || num_heads % num_kv_heads == 0;
 }
-constexpr bool positive_or_dynamic(int n) { return n == Dynamic || n > 0; }
+GQA_TAG constexpr bool positive_or_dynamic(int n) { return n == Dynamic || n > 0; }
 
 /// A number that is a constant (N) or a member (N == Dynamic).
 template <int N>
 class Extent {
  public:
-  constexpr Extent() = default;
-  Extent(Index value, const char* name) {
+  GQA_TAG constexpr Extent() = default;
+  GQA_TAG Extent(Index value, const char* name) {
     require(value == N, name, " is ", value, " here but ", N, " in the type");
   }
-  static constexpr Index value() { return N; }
+  GQA_TAG static constexpr Index value() { return N; }
 };
 
 template <>
 class Extent<Dynamic> {
  public:
-  constexpr Extent() = default;
-  Extent(Index value, const char* name) : value_(value) {
+  GQA_TAG constexpr Extent() = default;
+  GQA_TAG Extent(Index value, const char* name) : value_(value) {
     require(value > 0, name, " must be positive, is ", value);
   }
-  constexpr Index value() const { return value_; }
+  GQA_TAG constexpr Index value() const { return value_; }
 
  private:
   Index value_ = 0;
@@ -94,14 +94,14 @@ class Heads {
 
   /// All numbers are in the type. (With a Dynamic one, the object is an empty placeholder that
   /// every user of it refuses: its numbers are 0.)
-  constexpr Heads() = default;
+  GQA_TAG constexpr Heads() = default;
 
   /// Throws std::invalid_argument if a number contradicts the type, isn't positive, or if
   /// num_kv_heads does not divide num_heads.
-  Heads(Index num_heads, Index num_kv_heads, Index head_dim)
+  GQA_TAG Heads(Index num_heads, Index num_kv_heads, Index head_dim)
       : Heads(num_heads, num_kv_heads, head_dim, ValueDim == Dynamic ? head_dim : ValueDim) {}
 
-  Heads(Index num_heads, Index num_kv_heads, Index head_dim, Index value_dim)
+  GQA_TAG Heads(Index num_heads, Index num_kv_heads, Index head_dim, Index value_dim)
       : num_heads_(num_heads, "num_heads"),
         num_kv_heads_(num_kv_heads, "num_kv_heads"),
         head_dim_(head_dim, "head_dim"),
@@ -110,14 +110,14 @@ class Heads {
             " does not divide num_heads ", num_heads);
   }
 
-  constexpr Index num_heads() const { return num_heads_.value(); }
-  constexpr Index num_kv_heads() const { return num_kv_heads_.value(); }
-  constexpr Index head_dim() const { return head_dim_.value(); }
-  constexpr Index value_dim() const { return value_dim_.value(); }
+  GQA_TAG constexpr Index num_heads() const { return num_heads_.value(); }
+  GQA_TAG constexpr Index num_kv_heads() const { return num_kv_heads_.value(); }
+  GQA_TAG constexpr Index head_dim() const { return head_dim_.value(); }
+  GQA_TAG constexpr Index value_dim() const { return value_dim_.value(); }
 
   /// Query heads per key/value head.
-  constexpr Index group() const { return num_heads() / num_kv_heads(); }
-  constexpr Index kv_head_of(Index head) const { return head / group(); }
+  GQA_TAG constexpr Index group() const { return num_heads() / num_kv_heads(); }
+  GQA_TAG constexpr Index kv_head_of(Index head) const { return head / group(); }
 
  private:
   [[no_unique_address]] detail::Extent<NumHeads> num_heads_;

@@ -45,7 +45,7 @@ using RunOf = std::conditional_t<L == KvLayout::strips, StripRun, RowRun<Storage
 namespace detail {
 struct AnyRunHandler {
   template <typename Run>
-  void operator()(const Run&) const {}
+  GQA_TAG void operator()(const Run&) const {}
 };
 }  // namespace detail
 
@@ -76,7 +76,7 @@ concept KvSource = requires(const S& source, Index i) {
 
 /// The position of key 0 of sequence b.
 template <KvSource S>
-Index first_position(const S& source, Index b) {
+GQA_TAG Index first_position(const S& source, Index b) {
   if constexpr (requires { source.first_position(b); }) {
     return source.first_position(b);
   } else {
@@ -86,7 +86,7 @@ Index first_position(const S& source, Index b) {
 
 /// The first key from `key` on that sequence b still has; length(b) or more if there is none.
 template <KvSource S>
-Index next_held(const S& source, Index b, Index key) {
+GQA_TAG Index next_held(const S& source, Index b, Index key) {
   if constexpr (requires { source.next_held(b, key); }) {
     return source.next_held(b, key);
   } else {
@@ -96,7 +96,7 @@ Index next_held(const S& source, Index b, Index key) {
 
 /// The first position whose query finds every key of sequence b that it may see.
 template <KvSource S>
-Index oldest_query(const S& source, Index b) {
+GQA_TAG Index oldest_query(const S& source, Index b) {
   if constexpr (requires { source.oldest_query(b); }) {
     return source.oldest_query(b);
   } else {

@@ -42,12 +42,14 @@ template <typename T>
 inline constexpr int elements_per = std::same_as<T, Int4> ? 2 : 1;
 
 /// The integer of an element; `which` of the two of an Int4.
-constexpr int integer_of(Int8 x, Index /*which*/) { return x.value; }
-constexpr int integer_of(Int4 x, Index which) { return ((x.pair >> (4 * which) & 15) ^ 8) - 8; }
-constexpr void set_integer(Int8& x, Index /*which*/, int integer) {
+GQA_TAG constexpr int integer_of(Int8 x, Index /*which*/) { return x.value; }
+GQA_TAG constexpr int integer_of(Int4 x, Index which) {
+  return ((x.pair >> (4 * which) & 15) ^ 8) - 8;
+}
+GQA_TAG constexpr void set_integer(Int8& x, Index /*which*/, int integer) {
   x.value = static_cast<std::int8_t>(integer);
 }
-constexpr void set_integer(Int4& x, Index which, int integer) {
+GQA_TAG constexpr void set_integer(Int4& x, Index which, int integer) {
   x.pair = static_cast<std::uint8_t>(which == 0 ? (x.pair & 0xf0) | (integer & 15)
                                                 : (x.pair & 15) | (integer & 15) << 4);
 }
@@ -66,7 +68,7 @@ namespace detail {
 /// x as a float on the same side of every 16-bit number, and of every tie between two, as x itself:
 /// the neighbour whose last bit is 1. Rounding that once more is rounding x. Rounded to nearest on
 /// the way, an x just beside a tie would become the tie.
-constexpr float round_to_odd(double x) {
+GQA_TAG constexpr float round_to_odd(double x) {
   const auto nearest = static_cast<float>(x);
   const auto bits = std::bit_cast<std::uint32_t>(nearest);
   const bool exact = static_cast<double>(nearest) == x || x != x;
@@ -79,7 +81,7 @@ constexpr float round_to_odd(double x) {
 
 /// Rounds to nearest even where To is narrower.
 template <Scalar To, Scalar From>
-constexpr To convert(From x) {
+GQA_TAG constexpr To convert(From x) {
   if constexpr (std::same_as<To, From>) {
     return x;
   } else if constexpr (std::same_as<From, double>) {
@@ -95,7 +97,7 @@ constexpr To convert(From x) {
 
 /// The name that explain(), benchmarks and messages use.
 template <StorageType T>
-constexpr const char* scalar_name() {
+GQA_TAG constexpr const char* scalar_name() {
   if constexpr (std::same_as<T, float>) {
     return "f32";
   } else if constexpr (std::same_as<T, double>) {

@@ -20,7 +20,7 @@ struct TensorShape {
   Index tokens = 0;
   Index heads = 0;
   Index dim = 0;
-  friend bool operator==(const TensorShape&, const TensorShape&) = default;
+  GQA_TAG friend bool operator==(const TensorShape&, const TensorShape&) = default;
 };
 
 /// In elements, between neighbours along each dimension; dim is contiguous.
@@ -30,7 +30,7 @@ struct TensorStrides {
   Index head = 0;
 };
 
-inline std::string to_string(const TensorShape& shape) {
+GQA_TAG inline std::string to_string(const TensorShape& shape) {
   return message("[", shape.batch, ", ", shape.tokens, ", ", shape.heads, ", ", shape.dim, "]");
 }
 
@@ -40,17 +40,17 @@ class TensorView {
   using Element = T;
   using Value = std::remove_const_t<T>;
 
-  constexpr TensorView() = default;
+  GQA_TAG constexpr TensorView() = default;
 
   /// A dense row-major [batch, tokens, heads, dim].
-  TensorView(T* data, const TensorShape& shape)
+  GQA_TAG TensorView(T* data, const TensorShape& shape)
       : TensorView(data, shape,
                    {.batch = shape.tokens * shape.heads * shape.dim,
                     .token = shape.heads * shape.dim,
                     .head = shape.dim}) {}
 
   /// Any strides, for slices of a fused QKV buffer, gaps, or heads before tokens.
-  TensorView(T* data, const TensorShape& shape, const TensorStrides& strides)
+  GQA_TAG TensorView(T* data, const TensorShape& shape, const TensorStrides& strides)
       : data_(data), shape_(shape), strides_(strides) {
     require(shape.batch >= 0 && shape.tokens >= 0 && shape.heads >= 0 && shape.dim >= 0,
             "a TensorView has no negative size: ", shape);
@@ -59,29 +59,29 @@ class TensorView {
   }
 
   /// A view of const elements from one of mutable elements.
-  operator TensorView<const T>() const  // NOLINT(google-explicit-constructor)
+  GQA_TAG operator TensorView<const T>() const  // NOLINT(google-explicit-constructor)
     requires(!std::is_const_v<T>)
   {
     return {data_, shape_, strides_};
   }
 
-  T* data() const { return data_; }
-  const TensorShape& shape() const { return shape_; }
-  const TensorStrides& strides() const { return strides_; }
-  Index batch() const { return shape_.batch; }
-  Index tokens() const { return shape_.tokens; }
-  Index heads() const { return shape_.heads; }
-  Index dim() const { return shape_.dim; }
+  GQA_TAG T* data() const { return data_; }
+  GQA_TAG const TensorShape& shape() const { return shape_; }
+  GQA_TAG const TensorStrides& strides() const { return strides_; }
+  GQA_TAG Index batch() const { return shape_.batch; }
+  GQA_TAG Index tokens() const { return shape_.tokens; }
+  GQA_TAG Index heads() const { return shape_.heads; }
+  GQA_TAG Index dim() const { return shape_.dim; }
 
   /// The `dim` contiguous elements of one token and head.
-  T* row(Index batch, Index token, Index head) const {
+  GQA_TAG T* row(Index batch, Index token, Index head) const {
     GQA_ASSERT(batch >= 0 && batch < shape_.batch && token >= 0 && token < shape_.tokens &&
                head >= 0 && head < shape_.heads);
     return data_ + batch * strides_.batch + token * strides_.token + head * strides_.head;
   }
 
   /// Tokens [begin, begin + count) of every sequence.
-  TensorView tokens_slice(Index begin, Index count) const {
+  GQA_TAG TensorView tokens_slice(Index begin, Index count) const {
     require(begin >= 0 && count >= 0 && begin + count <= shape_.tokens, "tokens [", begin, ", ",
             begin + count, ") are outside of ", shape_);
     return {
@@ -89,7 +89,7 @@ class TensorView {
   }
 
   /// Heads [begin, begin + count), as in a fused QKV projection.
-  TensorView heads_slice(Index begin, Index count) const {
+  GQA_TAG TensorView heads_slice(Index begin, Index count) const {
     require(begin >= 0 && count >= 0 && begin + count <= shape_.heads, "heads [", begin, ", ",
             begin + count, ") are outside of ", shape_);
     return {
@@ -97,7 +97,7 @@ class TensorView {
   }
 
   /// One sequence, as a batch of 1.
-  TensorView sequence(Index batch) const {
+  GQA_TAG TensorView sequence(Index batch) const {
     require(batch >= 0 && batch < shape_.batch, "sequence ", batch, " is outside of ", shape_);
     return {data_ + batch * strides_.batch, {1, shape_.tokens, shape_.heads, shape_.dim}, strides_};
   }
@@ -129,7 +129,7 @@ using ElementOf = std::remove_pointer_t<decltype(std::declval<T&>().data())>;
 
 /// Sizes of a row-major Eigen tensor as [batch, x, y, dim]; rank 3 is one sequence.
 template <typename T>
-std::array<Index, 4> sizes_of(const T& tensor) {
+GQA_TAG std::array<Index, 4> sizes_of(const T& tensor) {
   static_assert(int(T::Layout) == int(Eigen::RowMajor),
                 "gqa views need a RowMajor tensor: write Eigen::Tensor<T, 4, Eigen::RowMajor>. "
                 "Eigen's default, ColMajor, would read batch as the contiguous dimension");
@@ -146,7 +146,7 @@ std::array<Index, 4> sizes_of(const T& tensor) {
 /// A TensorView of a row-major Eigen::Tensor or TensorMap: [batch, tokens, heads, dim], or
 /// [tokens, heads, dim] of one sequence. A view passes through unchanged.
 template <typename T>
-auto view(T&& tensor) {
+GQA_TAG auto view(T&& tensor) {
   using Plain = std::remove_cvref_t<T>;
   if constexpr (detail::is_tensor_view<Plain>) {
     return tensor;
@@ -162,7 +162,7 @@ auto view(T&& tensor) {
 /// The same for tensors with heads before tokens: [batch, heads, tokens, dim], or
 /// [heads, tokens, dim] of one sequence (PyTorch's and ONNX's order). Nothing is moved.
 template <typename T>
-auto heads_first(T&& tensor) {
+GQA_TAG auto heads_first(T&& tensor) {
   static_assert(detail::EigenTensor<std::remove_cvref_t<T>>,
                 "heads_first takes an Eigen::Tensor or Eigen::TensorMap");
   const auto n = detail::sizes_of(tensor);
@@ -173,7 +173,7 @@ auto heads_first(T&& tensor) {
 
 /// The same for a plain pointer: `shape` is still named [batch, tokens, heads, dim].
 template <typename T>
-TensorView<T> heads_first(T* data, const TensorShape& shape) {
+GQA_TAG TensorView<T> heads_first(T* data, const TensorShape& shape) {
   return {data,
           shape,
           {.batch = shape.tokens * shape.heads * shape.dim,
@@ -189,30 +189,31 @@ using ScalarOf = typename decltype(view(std::declval<T&>()))::Value;
 template <typename T>
 class LseView {
  public:
-  constexpr LseView() = default;  ///< empty: not wanted
-  LseView(T* data, Index batch, Index num_heads, Index q_len)
+  GQA_TAG constexpr LseView() = default;  ///< empty: not wanted
+  GQA_TAG LseView(T* data, Index batch, Index num_heads, Index q_len)
       : data_(data), batch_(batch), num_heads_(num_heads), q_len_(q_len) {}
   template <typename I>
-  LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
+  GQA_TAG LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
       : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
   template <typename I>
     requires std::is_const_v<T>
-  LseView(const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
+  GQA_TAG LseView(
+      const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
       : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
 
   /// A view of const numbers from one of mutable ones.
-  operator LseView<const T>() const  // NOLINT(google-explicit-constructor)
+  GQA_TAG operator LseView<const T>() const  // NOLINT(google-explicit-constructor)
     requires(!std::is_const_v<T>)
   {
     return {data_, batch_, num_heads_, q_len_};
   }
 
-  explicit operator bool() const { return data_ != nullptr; }
-  T* data() const { return data_; }
-  Index batch() const { return batch_; }
-  Index num_heads() const { return num_heads_; }
-  Index q_len() const { return q_len_; }
-  T& operator()(Index batch, Index head, Index token) const {
+  GQA_TAG explicit operator bool() const { return data_ != nullptr; }
+  GQA_TAG T* data() const { return data_; }
+  GQA_TAG Index batch() const { return batch_; }
+  GQA_TAG Index num_heads() const { return num_heads_; }
+  GQA_TAG Index q_len() const { return q_len_; }
+  GQA_TAG T& operator()(Index batch, Index head, Index token) const {
     return data_[(batch * num_heads_ + head) * q_len_ + token];
   }
 

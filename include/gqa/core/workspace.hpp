@@ -16,30 +16,30 @@ namespace gqa {
 /// serves one call at a time.
 class Workspace {
  public:
-  Workspace() = default;
-  explicit Workspace(std::size_t bytes) : buffer_(bytes) {}
+  GQA_TAG Workspace() = default;
+  GQA_TAG explicit Workspace(std::size_t bytes) : buffer_(bytes) {}
 
   /// At least `bytes` bytes at a multiple of gqa::alignment, with arbitrary contents. What an
   /// earlier reserve() returned is no longer valid. Throws std::bad_alloc, and then stays as it
   /// was.
-  std::byte* reserve(std::size_t bytes) {
+  GQA_TAG std::byte* reserve(std::size_t bytes) {
     if (bytes > buffer_.bytes()) {
       buffer_ = AlignedBuffer(std::max(bytes, buffer_.bytes() + buffer_.bytes() / 2));
     }
     return buffer_.data();
   }
-  std::size_t bytes() const { return buffer_.bytes(); }
+  GQA_TAG std::size_t bytes() const { return buffer_.bytes(); }
 
   /// What the program reads between two calls over the same keys, in bytes: a model's weights and
   /// the caches of its other layers. Where that is more than the processor's caches hold, keys and
   /// values come from memory, and few query rows read them in another way (kernel/row_block.hpp):
   /// with the same bits, in about 0.8 of the time. 0: nothing but these keys and values.
-  void set_working_set(std::size_t bytes) { working_set_ = bytes; }
-  std::size_t working_set() const { return working_set_; }
+  GQA_TAG void set_working_set(std::size_t bytes) { working_set_ = bytes; }
+  GQA_TAG std::size_t working_set() const { return working_set_; }
 
   /// Scratch for a call nested in one that already holds this workspace's memory, as attend()
   /// inside a module's forward(). Made at its first use.
-  Workspace& nested() {
+  GQA_TAG Workspace& nested() {
     if (!nested_) nested_ = std::make_unique<Workspace>();
     nested_->set_working_set(working_set_);
     return *nested_;
@@ -55,15 +55,15 @@ class Workspace {
 /// function that lists the arrays serves to size a workspace and to carve it.
 class Carver {
  public:
-  explicit Carver(std::byte* base = nullptr) : base_(base) {}
+  GQA_TAG explicit Carver(std::byte* base = nullptr) : base_(base) {}
 
   template <typename T>
-  T* take(Index count) {
+  GQA_TAG T* take(Index count) {
     const std::size_t at = bytes_;
     bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + alignment - 1) / alignment * alignment;
     return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
   }
-  std::size_t bytes() const { return bytes_; }
+  GQA_TAG std::size_t bytes() const { return bytes_; }
 
  private:
   std::byte* base_;

@@ -16,21 +16,23 @@ class DenseGradient {
  public:
   using Shape = typename DenseView<T>::Shape;
 
-  constexpr DenseGradient() = default;  ///< empty: not wanted
+  GQA_TAG constexpr DenseGradient() = default;  ///< empty: not wanted
   /// Dense, row-major.
-  DenseGradient(T* data, const Shape& shape) : data_(data), view_(data, shape) {}
+  GQA_TAG DenseGradient(T* data, const Shape& shape) : data_(data), view_(data, shape) {}
   /// Eigen tensors of rank 4, or of rank 2: [q_len, kv_len].
   template <typename Tensor>
     requires detail::EigenTensor<Tensor>
-  DenseGradient(Tensor& tensor)  // NOLINT
+  GQA_TAG DenseGradient(Tensor& tensor)  // NOLINT
       : data_(tensor.data()), view_(tensor) {}
 
-  explicit operator bool() const { return data_ != nullptr; }
-  const Shape& shape() const { return view_.shape(); }
-  Index size() const { return shape().batch * shape().num_heads * shape().q_len * shape().kv_len; }
-  T* data() const { return data_; }
+  GQA_TAG explicit operator bool() const { return data_ != nullptr; }
+  GQA_TAG const Shape& shape() const { return view_.shape(); }
+  GQA_TAG Index size() const {
+    return shape().batch * shape().num_heads * shape().q_len * shape().kv_len;
+  }
+  GQA_TAG T* data() const { return data_; }
   /// The row of one query, kv_len numbers.
-  T* row(Index batch, Index head, Index q_index) const {
+  GQA_TAG T* row(Index batch, Index head, Index q_index) const {
     return data_ + (view_.row(batch, head, q_index) - data_);
   }
 
@@ -72,16 +74,16 @@ struct BackwardCall : ForwardCall {
   const BackwardOptions<T>& backward;
 
   /// The same call with dout in the place of q: rows of dout are packed as rows of q.
-  Call<DOut, typename decltype(ForwardCall::out)::Value, typename ForwardCall::Source,
-       typename ForwardCall::Rules>
+  GQA_TAG Call<DOut, typename decltype(ForwardCall::out)::Value, typename ForwardCall::Source,
+               typename ForwardCall::Rules>
   with_dout_as_queries() const {
     return {dout, this->source, this->out, this->rules, this->options, this->shape};
   }
 };
 
 template <typename T, typename... Parts>
-void check_rule_gradients(const char* who, const Rules<Parts...>& rules,
-                          const AttentionShape& shape, const BackwardOptions<T>& options) {
+GQA_TAG void check_rule_gradients(const char* who, const Rules<Parts...>& rules,
+                                  const AttentionShape& shape, const BackwardOptions<T>& options) {
   using All = Rules<Parts...>;
   const auto sinks = std::ssize(options.sink_gradient);
   require(sinks == 0 || All::has_sinks, who,
@@ -119,9 +121,10 @@ void check_rule_gradients(const char* who, const Rules<Parts...>& rules,
 
 /// Completes a checked forward call. Throws std::invalid_argument, prefixed with the caller's name.
 template <typename ForwardCall, Scalar DOut, Scalar DQuery, Scalar DKey, Scalar DValue>
-auto make_backward_call(const char* who, const ForwardCall& call, TensorView<const DOut> dout,
-                        TensorView<DQuery> dq, TensorView<DKey> dk, TensorView<DValue> dv,
-                        const BackwardOptions<typename ForwardCall::T>& options) {
+GQA_TAG auto make_backward_call(const char* who, const ForwardCall& call,
+                                TensorView<const DOut> dout, TensorView<DQuery> dq,
+                                TensorView<DKey> dk, TensorView<DValue> dv,
+                                const BackwardOptions<typename ForwardCall::T>& options) {
   static_assert(
       ForwardCall::Rules::is_differentiable,
       "gqa::attend_backward: a score rule has no derivative. Give it derivative(x, where) "

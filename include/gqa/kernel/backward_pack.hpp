@@ -26,11 +26,11 @@ struct BackwardLayout {
   StripLayout<T> keys;
   StripLayout<T> values;  // without its values: only lanes of keys
 
-  BackwardLayout(Index head_dim, Index value_dim)
+  GQA_TAG BackwardLayout(Index head_dim, Index value_dim)
       : keys(head_dim, head_dim), values(value_dim, 0), value_row_(round_up(value_dim, 16)) {}
   /// A row of q, dq or dk, and of dout or dv, with its padding.
-  Index key_row() const { return keys.padded_value_dim(); }
-  Index value_row() const { return value_row_; }
+  GQA_TAG Index key_row() const { return keys.padded_value_dim(); }
+  GQA_TAG Index value_row() const { return value_row_; }
 
  private:
   Index value_row_;

@@ -24,13 +24,13 @@ struct RowChunks {
   Index rows = 0;
   Index chunk_rows = 0;
 
-  RowChunks(Index all_rows, Index num_kv_heads) : rows(all_rows) {
+  GQA_TAG RowChunks(Index all_rows, Index num_kv_heads) : rows(all_rows) {
     const Index chunks = std::max<Index>(tasks_per_sequence / num_kv_heads, 1);
     chunk_rows = round_up(std::max(ceil_div(rows, chunks), min_chunk_rows), max_block_rows);
   }
   /// At least one, which writes zeros where there are no rows.
-  Index count() const { return std::max<Index>(ceil_div(rows, chunk_rows), 1); }
-  Index begin(Index chunk) const { return std::min(chunk * chunk_rows, rows); }
+  GQA_TAG Index count() const { return std::max<Index>(ceil_div(rows, chunk_rows), 1); }
+  GQA_TAG Index begin(Index chunk) const { return std::min(chunk * chunk_rows, rows); }
 };
 
 namespace detail {

@@ -26,7 +26,7 @@ class ReferenceGradient {
  public:
   using T = typename Call::T;
 
-  ReferenceGradient(const Call& call, Index batch, Index kv_head)
+  GQA_TAG ReferenceGradient(const Call& call, Index batch, Index kv_head)
       : call_(call),
         b_(batch),
         kv_head_(kv_head),
@@ -40,7 +40,7 @@ class ReferenceGradient {
     copy_rows(call.source, b_, kv_head, k_.data(), v_.data(), present_.get());
   }
 
-  void add_row(Index h, Index i) {
+  GQA_TAG void add_row(Index h, Index i) {
     const AttentionShape& shape = call_.shape;
     const Index dim = shape.head_dim, value_dim = shape.value_dim;
     const auto* q = call_.q.row(b_, i, h);
@@ -107,7 +107,7 @@ class ReferenceGradient {
     write(call_.dq.row(b_, i, h), dq.data(), dim);
   }
 
-  void write_keys() const {
+  GQA_TAG void write_keys() const {
     for (Index j = 0; j < kv_len_; ++j) {
       write(call_.dk.row(b_, j, kv_head_), dk_.data() + j * call_.shape.head_dim,
             call_.shape.head_dim);
@@ -117,9 +117,9 @@ class ReferenceGradient {
   }
 
  private:
-  static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
+  GQA_TAG static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
   template <typename To>
-  static void write(To* to, const double* from, Index n) {
+  GQA_TAG static void write(To* to, const double* from, Index n) {
     std::transform(from, from + n, to, convert<To, double>);
   }
 
@@ -133,7 +133,7 @@ class ReferenceGradient {
 
 /// Zeroes everything that a backward pass adds to, or that belongs to no query or key.
 template <typename T>
-void zero(const TensorView<T>& x) {
+GQA_TAG void zero(const TensorView<T>& x) {
   for (Index b = 0; b < x.batch(); ++b) {
     for (Index t = 0; t < x.tokens(); ++t) {
       for (Index h = 0; h < x.heads(); ++h) std::fill_n(x.row(b, t, h), x.dim(), T(0));
@@ -148,9 +148,10 @@ void zero(const TensorView<T>& x) {
 /// computes anew, same conventions, same errors; no executor. Any KvSource. Use attend_backward().
 template <typename DOut, typename Query, KvSource Source, typename DQuery, typename DKey,
           typename DValue, RulesOrPart RulesT>
-void reference_backward(const DOut& dout, const Query& q_in, const Source& kv, DQuery&& dq,
-                        DKey&& dk, DValue&& dv, const RulesT& rules_in,
-                        const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+GQA_TAG void reference_backward(
+    const DOut& dout, const Query& q_in, const Source& kv, DQuery&& dq, DKey&& dk, DValue&& dv,
+    const RulesT& rules_in,
+    const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   using T = AccumulatorOf<ScalarOf<const Query>>;
   const auto& rules = as_rules(rules_in);
   const TensorView<const ScalarOf<const Query>> q = view(q_in);
@@ -186,9 +187,10 @@ void reference_backward(const DOut& dout, const Query& q_in, const Source& kv, D
 template <typename DOut, typename Query, typename Key, typename Value, typename DQuery,
           typename DKey, typename DValue, RulesOrPart RulesT>
   requires(!KvSource<Key>)
-void reference_backward(const DOut& dout, const Query& q, const Key& k, const Value& v, DQuery&& dq,
-                        DKey&& dk, DValue&& dv, const RulesT& rules,
-                        const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+GQA_TAG void reference_backward(
+    const DOut& dout, const Query& q, const Key& k, const Value& v, DQuery&& dq, DKey&& dk,
+    DValue&& dv, const RulesT& rules,
+    const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   reference_backward(dout, q, rows_kv(k, v), dq, dk, dv, rules, options);
 }
 

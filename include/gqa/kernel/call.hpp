@@ -61,22 +61,22 @@ struct Call {
 
   /// The same call over other keys and values.
   template <KvSource Other>
-  Call<Query, Out, Other, RulesT> with_source(const Other& other) const {
+  GQA_TAG Call<Query, Out, Other, RulesT> with_source(const Other& other) const {
     return {q, other, out, rules, options, shape};
   }
 
-  bool is_packed() const { return !options.q_starts.empty(); }
-  Index q_len(Index b) const {
+  GQA_TAG bool is_packed() const { return !options.q_starts.empty(); }
+  GQA_TAG Index q_len(Index b) const {
     if (is_packed()) return start(b + 1) - start(b);
     return options.q_lens.empty() ? q.tokens() : options.q_lens[static_cast<std::size_t>(b)];
   }
-  Index q_pos(Index b, Index i) const {
+  GQA_TAG Index q_pos(Index b, Index i) const {
     return options.positions.empty() ? first_position(source, b) + source.length(b) - q_len(b) + i
                                      : options.positions[static_cast<std::size_t>(
                                            is_packed() ? start(b) + i : b * q.tokens() + i)];
   }
   /// The smallest and the largest position of queries [begin, end) of sequence b, end > begin.
-  std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
+  GQA_TAG std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
     std::pair range(q_pos(b, begin), q_pos(b, begin));
     for (Index i = begin + 1; i < end; ++i) {
       range.first = std::min(range.first, q_pos(b, i));
@@ -85,27 +85,27 @@ struct Call {
     return range;
   }
   /// Query rows that read one KV head.
-  Index rows(Index b) const { return q_len(b) * shape.group(); }
+  GQA_TAG Index rows(Index b) const { return q_len(b) * shape.group(); }
 
   /// Query i of sequence b: its numbers, its result, its lse.
-  const Query* q_row(Index b, Index i, Index head) const {
+  GQA_TAG const Query* q_row(Index b, Index i, Index head) const {
     return is_packed() ? q.row(0, start(b) + i, head) : q.row(b, i, head);
   }
-  Out* out_row(Index b, Index i, Index head) const {
+  GQA_TAG Out* out_row(Index b, Index i, Index head) const {
     return is_packed() ? out.row(0, start(b) + i, head) : out.row(b, i, head);
   }
-  T& lse(Index b, Index head, Index i) const {
+  GQA_TAG T& lse(Index b, Index head, Index i) const {
     return is_packed() ? options.lse(0, head, start(b) + i) : options.lse(b, head, i);
   }
   /// Where sequence b's tokens begin in packed queries.
-  Index start(Index b) const { return options.q_starts[static_cast<std::size_t>(b)]; }
+  GQA_TAG Index start(Index b) const { return options.q_starts[static_cast<std::size_t>(b)]; }
 };
 
 /// Throws std::invalid_argument, prefixed with the caller's name, for arguments that contradict.
 template <Scalar Query, Scalar Out, KvSource Source, typename RulesT>
-auto make_call(const char* who, TensorView<const Query> q, const Source& source,
-               TensorView<Out> out, const RulesT& rules,
-               const AttendOptions<AccumulatorOf<Query>>& options) {
+GQA_TAG auto make_call(const char* who, TensorView<const Query> q, const Source& source,
+                       TensorView<Out> out, const RulesT& rules,
+                       const AttendOptions<AccumulatorOf<Query>>& options) {
   const auto same = [who](Index a, const char* a_name, Index b, const char* b_name) {
     require(a == b, who, ": ", a_name, " is ", a, ", but ", b_name, " is ", b);
   };

@@ -47,10 +47,10 @@ struct Explanation {
   double memory_seconds = 0;      ///< kv_bytes / bytes_per_second
   double compute_seconds = 0;     ///< flops / peak
 
-  bool memory_bound() const { return memory_seconds > compute_seconds; }
+  GQA_TAG bool memory_bound() const { return memory_seconds > compute_seconds; }
 
   /// Some lines for people.
-  std::string text() const {
+  GQA_TAG std::string text() const {
     const auto number = [](double x, const char* unit) {
       const char* prefix = "";
       for (const char* next : {"k", "M", "G", "T"}) {
@@ -83,7 +83,7 @@ namespace detail {
 
 /// What is visible of a call, by blocks: adds to kv_bytes and flops.
 template <typename Call>
-void count_work(const Call& call, Explanation& e) {
+GQA_TAG void count_work(const Call& call, Explanation& e) {
   const AttentionShape& shape = call.shape;
   const StripLayout<typename Call::Storage> layout(shape.head_dim, shape.value_dim);
   const double row_flops = 2.0 * static_cast<double>(shape.head_dim + shape.value_dim);

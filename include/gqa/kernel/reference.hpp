@@ -27,8 +27,8 @@ struct ReferenceOptions : AttendOptions<T> {
 /// attend()'s twin: same arguments, same conventions, same errors; no executor. O(kv_len) memory
 /// per row. Use attend().
 template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT>
-void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& rules_in,
-               const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& rules_in,
+                       const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const auto& rules = as_rules(rules_in);
   const TensorView<const ScalarOf<const Query>> q = view(q_in);
@@ -137,8 +137,8 @@ void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& 
 /// The same over plain tensors, as attend().
 template <typename Query, typename Key, typename Value, typename Out, RulesOrPart RulesT>
   requires(!KvSource<Key>)
-void reference(const Query& q, const Key& k, const Value& v, Out&& out, const RulesT& rules,
-               const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+GQA_TAG void reference(const Query& q, const Key& k, const Value& v, Out&& out, const RulesT& rules,
+                       const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   reference(q, rows_kv(k, v), out, rules, options);
 }
 

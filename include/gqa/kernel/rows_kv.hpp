@@ -22,7 +22,8 @@ class RowsKv {
 
   /// `lengths`, [batch], says how many of the kv_len tokens each sequence has, where they differ.
   /// Throws std::invalid_argument if keys and values, or lengths, contradict each other.
-  RowsKv(TensorView<const T> keys, TensorView<const T> values, std::span<const Index> lengths = {})
+  GQA_TAG RowsKv(TensorView<const T> keys, TensorView<const T> values,
+                 std::span<const Index> lengths = {})
       : keys_(keys), values_(values), lengths_(lengths) {
     require(keys.batch() == values.batch() && keys.tokens() == values.tokens() &&
                 keys.heads() == values.heads(),
@@ -35,16 +36,16 @@ class RowsKv {
     }
   }
 
-  Index batch() const { return keys_.batch(); }
-  Index num_kv_heads() const { return keys_.heads(); }
-  Index head_dim() const { return keys_.dim(); }
-  Index value_dim() const { return values_.dim(); }
-  Index length(Index b) const {
+  GQA_TAG Index batch() const { return keys_.batch(); }
+  GQA_TAG Index num_kv_heads() const { return keys_.heads(); }
+  GQA_TAG Index head_dim() const { return keys_.dim(); }
+  GQA_TAG Index value_dim() const { return values_.dim(); }
+  GQA_TAG Index length(Index b) const {
     return lengths_.empty() ? keys_.tokens() : lengths_[static_cast<std::size_t>(b)];
   }
 
   template <typename F>
-  void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
+  GQA_TAG void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
     if (begin == end) return;
     fn(RowRun<T>{.keys = keys_.row(b, begin, kv_head),
                  .key_stride = keys_.strides().token,
@@ -63,7 +64,7 @@ static_assert(KvSource<RowsKv<float>>);
 
 /// RowsKv of row-major tensors, maps or views.
 template <typename Key, typename Value>
-auto rows_kv(const Key& keys, const Value& values, std::span<const Index> lengths = {}) {
+GQA_TAG auto rows_kv(const Key& keys, const Value& values, std::span<const Index> lengths = {}) {
   static_assert(std::same_as<ScalarOf<const Key>, ScalarOf<const Value>>,
                 "gqa: keys and values must be of one type");
   return RowsKv<ScalarOf<const Key>>(view(keys), view(values), lengths);

@@ -21,9 +21,11 @@ struct Seen {
   Index key_begin = 0;  ///< nothing outside of [key_begin, key_end) is seen; multiples of 8
   Index key_end = 0;
 
-  bool nothing() const { return key_begin == key_end; }
-  bool is_full() const { return strip[0] == Coverage::full && strip[1] == Coverage::full; }
-  bool is_partial() const { return strip[0] == Coverage::partial || strip[1] == Coverage::partial; }
+  GQA_TAG bool nothing() const { return key_begin == key_end; }
+  GQA_TAG bool is_full() const { return strip[0] == Coverage::full && strip[1] == Coverage::full; }
+  GQA_TAG bool is_partial() const {
+    return strip[0] == Coverage::partial || strip[1] == Coverage::partial;
+  }
 };
 
 inline namespace GQA_ISA {

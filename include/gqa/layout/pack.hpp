@@ -17,8 +17,8 @@ namespace gqa {
 /// Writes the key row (head_dim numbers) and the value row (value_dim numbers) of token `t` of a
 /// block. Padding is not written.
 template <typename Storage, Scalar T>
-void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, const T* key,
-               const T* value) {
+GQA_TAG void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, const T* key,
+                       const T* value) {
   constexpr Index p = packing<Storage>;
   if constexpr (is_quantized<Storage>) {
     float* key_scale = layout.key_scales(block) + t;
@@ -51,15 +51,15 @@ void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, cons
 
 /// Asks for a row of n numbers that will be read soon.
 template <typename T>
-void prefetch_row(const T* row, Index n) {
+GQA_TAG void prefetch_row(const T* row, Index n) {
   for (Index c = 0; c < n; c += Index{alignment / sizeof(T)}) simd::prefetch(row + c, 0);
 }
 
 /// Writes tokens [t, t + count) of a block; strides count elements from a token's row to the
 /// next's.
 template <typename Storage, Scalar T>
-void put_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, Index count,
-                const T* keys, Index key_stride, const T* values, Index value_stride) {
+GQA_TAG void put_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, Index count,
+                        const T* keys, Index key_stride, const T* values, Index value_stride) {
   // A token's rows of one head are short and far apart where there are many heads, so that the
   // machine doesn't foresee the next ones. 2 rows ahead and 16 gave no more (Zen 4: twice as fast).
   constexpr Index ahead = 4;
@@ -74,8 +74,8 @@ void put_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, Ind
 
 /// Reads token `t` of a block back; either pointer may be null.
 template <typename Storage, Scalar T>
-void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key,
-               T* value) {
+GQA_TAG void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key,
+                       T* value) {
   const auto number = [&](Index offset, [[maybe_unused]] bool is_key,
                           [[maybe_unused]] Index which) {
     if constexpr (is_quantized<Storage>) {
@@ -95,7 +95,8 @@ void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t
 
 /// Zeroes tokens [begin, end) of a block.
 template <typename Storage>
-void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin, Index end) {
+GQA_TAG void zero_tokens(const StripLayout<Storage>& layout, Storage* block, Index begin,
+                         Index end) {
   if (begin == 0 && end == block_keys) {
     std::memset(static_cast<void*>(block), 0, static_cast<std::size_t>(layout.block_bytes()));
     return;
@@ -211,8 +212,8 @@ void pack_block(const Source& source, Index batch, Index kv_head, Index begin, I
 /// [length][value_dim], from a source of either layout. `present[i]` says whether the source still
 /// has key i.
 template <KvSource Source, Scalar T>
-void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* values,
-               bool* present) {
+GQA_TAG void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* values,
+                       bool* present) {
   using Storage = typename Source::Storage;
   const Index length = source.length(batch);
   const Index head_dim = source.head_dim();

@@ -18,7 +18,7 @@ namespace gqa {
 /// The largest |x| of a row of n numbers; NaN if one isn't finite. Without their signs, floats are
 /// in the order of their bits.
 template <Scalar T>
-float largest_of(const T* row, Index n) {
+GQA_TAG float largest_of(const T* row, Index n) {
   constexpr std::uint32_t sign = 0x80000000, infinity = 0x7f800000;
   std::uint32_t largest = 0;
   for (Index i = 0; i < n; ++i) {
@@ -31,7 +31,7 @@ float largest_of(const T* row, Index n) {
 /// The scale of a row of n numbers of which the largest |x| becomes 127: 0 if all are 0 (or nearly:
 /// smaller than normal numbers allow), NaN if one isn't finite, which makes the whole row NaN.
 template <Scalar T>
-float int8_scale(const T* row, Index n) {
+GQA_TAG float int8_scale(const T* row, Index n) {
   const float scale = largest_of(row, n) / 127.0f;
   return scale < std::numeric_limits<float>::min() ? 0.0f : scale;
 }
@@ -39,11 +39,11 @@ float int8_scale(const T* row, Index n) {
 namespace detail {
 
 /// x without its fraction, rounded to nearest, for |x| < 2^22.
-inline float round_to_integer(float x) {
+GQA_TAG inline float round_to_integer(float x) {
   constexpr float shift = 12582912.0f;  // 1.5 * 2^23: adding it leaves no fraction
   return (x + shift) - shift;
 }
-inline float round_to_int4(float x) {
+GQA_TAG inline float round_to_int4(float x) {
   const float integer = round_to_integer(x);
   return integer < -8.0f ? -8.0f : integer > 7.0f ? 7.0f : integer;
 }
@@ -57,7 +57,7 @@ inline float round_to_int4(float x) {
 /// too; 0.100 with a zero point, at the price of another number per token and of more sums at each
 /// step.)
 template <Scalar T>
-float int4_scale(const T* row, Index n) {
+GQA_TAG float int4_scale(const T* row, Index n) {
   const float largest = largest_of(row, n);
   if (largest < 9 * std::numeric_limits<float>::min()) return 0;
   float best = largest, least = std::numeric_limits<float>::infinity();  // NaN stays what it is
@@ -85,7 +85,7 @@ float int4_scale(const T* row, Index n) {
 /// The scale of a row that is to become Int8 or Int4.
 template <typename Storage, Scalar T>
   requires is_quantized<Storage>
-float scale_of(const T* row, Index n) {
+GQA_TAG float scale_of(const T* row, Index n) {
   return std::same_as<Storage, Int4> ? int4_scale(row, n) : int8_scale(row, n);
 }
 
@@ -93,7 +93,7 @@ float scale_of(const T* row, Index n) {
 /// scale.
 template <typename Storage = Int8, Scalar T, typename Put>
   requires is_quantized<Storage>
-void quantize(const T* row, Index n, float scale, Put put) {
+GQA_TAG void quantize(const T* row, Index n, float scale, Put put) {
   if (!(scale > 0)) {  // NaN, too
     for (Index i = 0; i < n; ++i) put(i, std::int8_t{0});
     return;

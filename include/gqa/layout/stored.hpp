@@ -17,7 +17,7 @@
 namespace gqa {
 
 /// Copies the bytes of a number; on a machine that isn't little-endian, in the other order.
-inline void copy_little_endian(const void* from, void* to, std::size_t bytes) {
+GQA_TAG inline void copy_little_endian(const void* from, void* to, std::size_t bytes) {
   std::memcpy(to, from, bytes);
   if constexpr (std::endian::native != std::endian::little) {
     std::reverse(static_cast<std::byte*>(to), static_cast<std::byte*>(to) + bytes);
@@ -29,7 +29,7 @@ namespace detail {
 /// fn(number, offset) for the numbers of token `t` of a block, in a file's order, with the number
 /// of bytes in front of each. Block: Storage, const or not.
 template <typename Storage, typename Block, typename F>
-void for_each_stored(const StripLayout<Storage>& layout, Block* block, Index t, F fn) {
+GQA_TAG void for_each_stored(const StripLayout<Storage>& layout, Block* block, Index t, F fn) {
   Index offset = 0;
   const auto next = [&](auto& number) {
     fn(number, offset);
@@ -67,8 +67,8 @@ void for_each_stored(const StripLayout<Storage>& layout, Block* block, Index t, 
 
 /// Writes token `t` of a block to `to`, layout.token_bytes() bytes.
 template <typename Storage>
-void get_stored_token(const StripLayout<Storage>& layout, const Storage* block, Index t,
-                      std::byte* to) {
+GQA_TAG void get_stored_token(const StripLayout<Storage>& layout, const Storage* block, Index t,
+                              std::byte* to) {
   detail::for_each_stored(layout, block, t, [&](const auto& number, Index offset) {
     copy_little_endian(&number, to + offset, sizeof(number));
   });
@@ -76,8 +76,8 @@ void get_stored_token(const StripLayout<Storage>& layout, const Storage* block, 
 
 /// Reads token `t` of a block from what get_stored_token() wrote. Padding is not written.
 template <typename Storage>
-void put_stored_token(const StripLayout<Storage>& layout, Storage* block, Index t,
-                      const std::byte* from) {
+GQA_TAG void put_stored_token(const StripLayout<Storage>& layout, Storage* block, Index t,
+                              const std::byte* from) {
   detail::for_each_stored(layout, block, t, [&](auto& number, Index offset) {
     copy_little_endian(from + offset, &number, sizeof(number));
   });

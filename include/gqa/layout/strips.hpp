@@ -23,10 +23,12 @@ namespace gqa {
 inline constexpr Index block_keys = 64;
 inline constexpr Index strip_width = 32;
 
-constexpr Index round_up(Index n, Index multiple) {
+GQA_TAG constexpr Index round_up(Index n, Index multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
-constexpr Index ceil_div(Index n, Index d) { return n / d + (n % d > 0); }  // overflows nowhere
+GQA_TAG constexpr Index ceil_div(Index n, Index d) {
+  return n / d + (n % d > 0);
+}  // overflows nowhere
 
 /// Where everything is in a block of 64 keys and values kept as `Storage`. Offsets and sizes count
 /// objects of this type, unless they say bytes; but for Int4, an object is an element.
@@ -37,69 +39,72 @@ class StripLayout {
   static constexpr Index lane = lane_objects<Storage>;
   static constexpr Index per = elements_per<Storage>;
 
-  StripLayout(Index head_dim, Index value_dim) : head_dim_(head_dim), value_dim_(value_dim) {}
+  GQA_TAG StripLayout(Index head_dim, Index value_dim)
+      : head_dim_(head_dim), value_dim_(value_dim) {}
 
-  Index head_dim() const { return head_dim_; }
-  Index value_dim() const { return value_dim_; }
+  GQA_TAG Index head_dim() const { return head_dim_; }
+  GQA_TAG Index value_dim() const { return value_dim_; }
 
   /// head_dim and value_dim with the padding of zeros.
-  Index padded_head_dim() const { return round_up(head_dim_, p); }
-  Index padded_value_dim() const { return round_up(value_dim_, strip_width / 2); }
+  GQA_TAG Index padded_head_dim() const { return round_up(head_dim_, p); }
+  GQA_TAG Index padded_value_dim() const { return round_up(value_dim_, strip_width / 2); }
 
-  Index value_begin() const { return block_keys * padded_head_dim() / per; }
-  Index block_elements() const {
+  GQA_TAG Index value_begin() const { return block_keys * padded_head_dim() / per; }
+  GQA_TAG Index block_elements() const {
     constexpr Index scales = is_quantized<Storage> ? 2 * block_keys * Index{sizeof(float)} : 0;
     return scales_begin() + scales;
   }
-  Index block_bytes() const { return block_elements() * Index{sizeof(Storage)}; }
+  GQA_TAG Index block_bytes() const { return block_elements() * Index{sizeof(Storage)}; }
 
   /// What a token costs of a KV head's memory, padding excluded.
-  Index token_bytes() const {
+  GQA_TAG Index token_bytes() const {
     return (ceil_div(head_dim_, per) + ceil_div(value_dim_, per)) * Index{sizeof(Storage)} +
            (is_quantized<Storage> ? 2 * Index{sizeof(float)} : 0);
   }
   /// The scales of a block's 64 keys, and of its 64 values. Block: Storage, const or not.
   template <typename Block>
-  auto* key_scales(Block* block) const
+  GQA_TAG auto* key_scales(Block* block) const
     requires is_quantized<Storage>
   {
     using Float = std::conditional_t<std::is_const_v<Block>, const float, float>;
     return reinterpret_cast<Float*>(block + scales_begin());
   }
   template <typename Block>
-  auto* value_scales(Block* block) const
+  GQA_TAG auto* value_scales(Block* block) const
     requires is_quantized<Storage>
   {
     return key_scales(block) + block_keys;
   }
 
   /// From one of K's strips to the other.
-  Index key_strip_elements() const { return strip_width * padded_head_dim() / per; }
+  GQA_TAG Index key_strip_elements() const { return strip_width * padded_head_dim() / per; }
   /// From one of V's strips to the next.
-  static constexpr Index value_strip_elements() { return strip_width * block_keys / per; }
+  GQA_TAG static constexpr Index value_strip_elements() { return strip_width * block_keys / per; }
   /// Channels in V's strip `s`, padding included: 32, or 16 in the last one.
-  Index value_strip_width(Index s) const {
+  GQA_TAG Index value_strip_width(Index s) const {
     const Index rest = padded_value_dim() - s * strip_width;
     return rest < strip_width ? rest : strip_width;
   }
 
   /// Offset in the block of a channel of the key of token `t`, 0 <= t < 64, and which of the
   /// object's elements it is.
-  Index key_offset(Index t, Index channel) const {
+  GQA_TAG Index key_offset(Index t, Index channel) const {
     return (t / strip_width) * key_strip_elements() +
            (channel / p * strip_width + t % strip_width) * lane + channel % lane;
   }
-  static constexpr Index key_half(Index channel) { return channel % p / lane; }
+  GQA_TAG static constexpr Index key_half(Index channel) { return channel % p / lane; }
   /// The same of the value of token `t`.
-  Index value_offset(Index t, Index channel) const {
+  GQA_TAG Index value_offset(Index t, Index channel) const {
     const Index s = channel / strip_width;
     return value_begin() + s * value_strip_elements() +
            (t / p * value_strip_width(s) + channel % strip_width) * lane + t % lane;
   }
-  static constexpr Index value_half(Index t) { return t % p / lane; }
+  GQA_TAG static constexpr Index value_half(Index t) { return t % p / lane; }
 
  private:
-  Index scales_begin() const { return value_begin() + block_keys * padded_value_dim() / per; }
+  GQA_TAG Index scales_begin() const {
+    return value_begin() + block_keys * padded_value_dim() / per;
+  }
 
   Index head_dim_;
   Index value_dim_;

@@ -20,7 +20,7 @@ namespace gqa {
 namespace detail {
 /// A dense tensor in a carver's memory; empty while its size is counted.
 template <typename T>
-TensorView<T> take_tensor(Carver& carver, const TensorShape& shape) {
+GQA_TAG TensorView<T> take_tensor(Carver& carver, const TensorShape& shape) {
   const Index size = shape.batch * shape.tokens * shape.heads * shape.dim;
   T* const data = carver.take<T>(size);
   if (data == nullptr && size > 0) return {};
@@ -35,7 +35,7 @@ template <typename T>
 class AttentionRecord {
  public:
   /// Bytes that it holds.
-  std::size_t bytes() const { return buffer_.bytes(); }
+  GQA_TAG std::size_t bytes() const { return buffer_.bytes(); }
 
   // The views are the module's business.
   TensorView<T> q, k, v;           // rotated: [batch, q_len, heads, head_dim], [batch, kv_len, …]
@@ -44,7 +44,7 @@ class AttentionRecord {
   LseView<T> lse;                  // [batch, num_heads, q_len]
 
   /// Room for a pass of `config`. Throws std::bad_alloc.
-  void resize(const MultiHeadAttentionConfig& c, Index batch, Index q_len, Index kv_len) {
+  GQA_TAG void resize(const MultiHeadAttentionConfig& c, Index batch, Index q_len, Index kv_len) {
     Carver size;
     carve(size, c, batch, q_len, kv_len);
     if (size.bytes() > buffer_.bytes()) buffer_ = AlignedBuffer(size.bytes());
@@ -53,8 +53,8 @@ class AttentionRecord {
   }
 
  private:
-  void carve(Carver& carver, const MultiHeadAttentionConfig& c, Index batch, Index q_len,
-             Index kv_len) {
+  GQA_TAG void carve(Carver& carver, const MultiHeadAttentionConfig& c, Index batch, Index q_len,
+                     Index kv_len) {
     const auto take = [&](Index tokens, Index heads_of, Index dim) -> TensorView<T> {
       return detail::take_tensor<T>(carver, {batch, tokens, heads_of, dim});
     };
@@ -74,11 +74,11 @@ namespace detail {
 
 /// A dense tensor of heads as rows [batch, tokens, 1, heads * dim].
 template <typename T>
-TensorView<T> join_heads(const TensorView<T>& x) {
+GQA_TAG TensorView<T> join_heads(const TensorView<T>& x) {
   return {x.data(), {x.batch(), x.tokens(), 1, x.heads() * x.dim()}};
 }
 template <typename T>
-TensorView<const T> as_const(const TensorView<T>& x) {
+GQA_TAG TensorView<const T> as_const(const TensorView<T>& x) {
   return x;
 }
 
@@ -93,7 +93,7 @@ struct TrainedPass {
   std::span<const Index> q_lens;   // [batch], or empty: all tokens
   std::span<const Index> kv_lens;  // likewise, of the memory
 
-  const MultiHeadAttentionConfig& config() const { return layer.config; }
+  GQA_TAG const MultiHeadAttentionConfig& config() const { return layer.config; }
 };
 
 inline namespace GQA_ISA {

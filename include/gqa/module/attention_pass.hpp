@@ -34,7 +34,7 @@ struct NoCache {};
 struct HiddenShape {
   TensorShape shape;
 };
-inline std::string to_string(const HiddenShape& x) {
+GQA_TAG inline std::string to_string(const HiddenShape& x) {
   if (x.shape.heads != 1) return gqa::to_string(x.shape);
   return message("[", x.shape.batch, ", ", x.shape.tokens, ", ", x.shape.dim, "]");
 }
@@ -54,15 +54,15 @@ struct AttentionPass {
   Workspace& workspace;
   std::span<const Index> q_lens;  // [batch], or empty: all tokens
 
-  const MultiHeadAttentionConfig& config() const { return layer.config; }
-  Index q_len(Index b, Index tokens) const {
+  GQA_TAG const MultiHeadAttentionConfig& config() const { return layer.config; }
+  GQA_TAG Index q_len(Index b, Index tokens) const {
     return q_lens.empty() ? tokens : q_lens[static_cast<std::size_t>(b)];
   }
 };
 
 /// A stretch of a projection's output [batch, tokens, 1, width], seen as heads.
 template <typename T>
-TensorView<T> split_heads(const TensorView<T>& rows, Index begin, Index heads, Index dim) {
+GQA_TAG TensorView<T> split_heads(const TensorView<T>& rows, Index begin, Index heads, Index dim) {
   return {rows.data() ? rows.data() + begin : nullptr,
           {rows.batch(), rows.tokens(), heads, dim},
           {.batch = rows.strides().batch, .token = rows.strides().token, .head = dim}};
@@ -80,7 +80,7 @@ struct Activations {
 /// Rows [batch, tokens, 1, width] for as many tokens as x has, in a workspace; empty while its size
 /// is counted.
 template <typename T>
-TensorView<T> take_rows(Carver& carver, const TensorView<const T>& x, Index width) {
+GQA_TAG TensorView<T> take_rows(Carver& carver, const TensorView<const T>& x, Index width) {
   const TensorShape shape{x.batch(), x.tokens(), 1, width};
   T* const data = carver.take<T>(shape.batch * shape.tokens * shape.dim);
   if (data == nullptr && shape.batch * shape.tokens > 0) return {};
@@ -89,8 +89,9 @@ TensorView<T> take_rows(Carver& carver, const TensorView<const T>& x, Index widt
 
 /// The workspace's memory for a projection of `width` channels, and for what attention gives.
 template <typename T>
-std::pair<TensorView<T>, TensorView<T>> reserve_rows(const AttentionPass<T>& pass,
-                                                     const TensorView<const T>& x, Index width) {
+GQA_TAG std::pair<TensorView<T>, TensorView<T>> reserve_rows(const AttentionPass<T>& pass,
+                                                             const TensorView<const T>& x,
+                                                             Index width) {
   const Index heads_width = pass.config().attention_width();
   Carver size;
   take_rows(size, x, width);
@@ -102,7 +103,7 @@ std::pair<TensorView<T>, TensorView<T>> reserve_rows(const AttentionPass<T>& pas
 
 /// The config's scale, unless the rules bring one.
 template <typename... Parts>
-auto with_scale(const Rules<Parts...>& rules, const MultiHeadAttentionConfig& config) {
+GQA_TAG auto with_scale(const Rules<Parts...>& rules, const MultiHeadAttentionConfig& config) {
   if constexpr ((HasScale<Parts> || ...)) {
     return rules;
   } else {
@@ -113,8 +114,8 @@ auto with_scale(const Rules<Parts...>& rules, const MultiHeadAttentionConfig& co
 
 /// Appends the tokens of a pass.
 template <typename T, KvSink<T> Cache>
-void append(const AttentionPass<T>& pass, const TensorView<T>& k, const TensorView<T>& v,
-            Cache& cache) {
+GQA_TAG void append(const AttentionPass<T>& pass, const TensorView<T>& k, const TensorView<T>& v,
+                    Cache& cache) {
   if constexpr (requires { cache.append(k, v, pass.q_lens); }) {
     cache.append(k, v, pass.q_lens);
   } else {
@@ -126,7 +127,7 @@ void append(const AttentionPass<T>& pass, const TensorView<T>& k, const TensorVi
 
 /// Takes back what a pass has appended.
 template <typename Cache, typename T>
-void roll_back(const AttentionPass<T>& pass, Cache& cache, Index tokens) {
+GQA_TAG void roll_back(const AttentionPass<T>& pass, Cache& cache, Index tokens) {
   if constexpr (requires { cache.truncate(Index{}, Index{}); }) {
     for (Index b = 0; b < cache.batch(); ++b) {
       cache.truncate(b, cache.length(b) - pass.q_len(b, tokens));

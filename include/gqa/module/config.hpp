@@ -33,13 +33,13 @@ struct MultiHeadAttentionConfig {
   std::optional<double> scale =
       {};  ///< of q·k; none: 1 / sqrt(head_dim). A Scale in the rules wins
 
-  Index query_width() const { return num_heads * head_dim; }
-  Index key_width() const { return num_kv_heads * head_dim; }
-  Index value_width() const { return num_kv_heads * value_dim; }
+  GQA_TAG Index query_width() const { return num_heads * head_dim; }
+  GQA_TAG Index key_width() const { return num_kv_heads * head_dim; }
+  GQA_TAG Index value_width() const { return num_kv_heads * value_dim; }
   /// What o_proj reads.
-  Index attention_width() const { return num_heads * value_dim; }
+  GQA_TAG Index attention_width() const { return num_heads * value_dim; }
   /// Channels of a query or key that are rotated, 0 without rope.
-  Index rotary_dim() const {
+  GQA_TAG Index rotary_dim() const {
     if (!rope) return 0;
     return rope->rotary_dim == 0 ? head_dim : rope->rotary_dim;
   }
@@ -47,7 +47,7 @@ struct MultiHeadAttentionConfig {
 
 /// The same with every 0 that stands for a default replaced. Throws std::invalid_argument for
 /// numbers that contradict each other.
-inline MultiHeadAttentionConfig resolved(MultiHeadAttentionConfig config) {
+GQA_TAG inline MultiHeadAttentionConfig resolved(MultiHeadAttentionConfig config) {
   require(config.hidden_size > 0, "hidden_size must be positive, is ", config.hidden_size);
   require(config.num_heads > 0, "num_heads must be positive, is ", config.num_heads);
   if (config.num_kv_heads == 0) config.num_kv_heads = config.num_heads;

@@ -26,7 +26,7 @@ template <typename T>
 class CachedTokens {
  public:
   template <KvStore Cache>
-  CachedTokens(const Cache& cache, Index sequence, Index first) {
+  GQA_TAG CachedTokens(const Cache& cache, Index sequence, Index first) {
     const Index tokens = cache.length(sequence) - first;
     keys_.resize(static_cast<std::size_t>(tokens * cache.num_kv_heads() * cache.head_dim()));
     values_.resize(static_cast<std::size_t>(tokens * cache.num_kv_heads() * cache.value_dim()));
@@ -43,7 +43,7 @@ class CachedTokens {
 
 /// Replaces tokens [first, length) of a sequence by these, which are fewer; in full or not at all.
 template <KvStore Cache, typename T>
-void replace_tail(Cache& cache, Index sequence, Index first, const CachedTokens<T>& rows) {
+GQA_TAG void replace_tail(Cache& cache, Index sequence, Index first, const CachedTokens<T>& rows) {
   if constexpr (requires { cache.share_prefix(sequence, first); }) {
     // Pages that others share don't become free: the new ones come first.
     Cache fresh(cache.allocator(), {.batch = 1,
@@ -90,7 +90,7 @@ void rotate_back(const RopeTable<T>& rope, const TensorView<T>& k, Index count) 
 }  // namespace GQA_ISA
 
 template <KvStore Cache>
-void check_dropped(const Cache& cache, Index sequence, Index begin, Index end) {
+GQA_TAG void check_dropped(const Cache& cache, Index sequence, Index begin, Index end) {
   require(begin >= 0 && begin <= end && end <= cache.length(sequence), "drop_tokens: tokens [",
           begin, ", ", end, ") are outside of [0, ", cache.length(sequence), ") (sequence ",
           sequence, ")");
@@ -106,7 +106,7 @@ void check_dropped(const Cache& cache, Index sequence, Index begin, Index end) {
 /// that has forgotten what it would go back to, or some of the tokens behind), std::bad_alloc; the
 /// cache is then as it was.
 template <KvStore Cache>
-void drop_tokens(Cache& cache, Index sequence, Index begin, Index end) {
+GQA_TAG void drop_tokens(Cache& cache, Index sequence, Index begin, Index end) {
   using T = AccumulatorOf<typename Cache::Storage>;
   detail::check_dropped(cache, sequence, begin, end);
   if (begin == end) return;

@@ -22,7 +22,7 @@ struct TokenRows {
   std::span<const Index> lengths = {};
 
   template <typename A, typename B>
-  TokenRows(const TensorView<A>& a, const TensorView<B>& b, std::span<const Index> q_lens)
+  GQA_TAG TokenRows(const TensorView<A>& a, const TensorView<B>& b, std::span<const Index> q_lens)
       : batch(a.batch()), tokens(a.tokens()), lengths(q_lens) {
     GQA_ASSERT(a.batch() == b.batch() && a.tokens() == b.tokens());
     const auto is_matrix = [this](const auto& x) {
@@ -33,7 +33,7 @@ struct TokenRows {
       batch = 1;
     }
   }
-  Index length(Index b) const {
+  GQA_TAG Index length(Index b) const {
     return lengths.empty() ? tokens : lengths[static_cast<std::size_t>(b)];
   }
 };

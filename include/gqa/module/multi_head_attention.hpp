@@ -28,15 +28,15 @@ class MultiHeadAttention {
 
  public:
   /// All weights are zero. Throws std::invalid_argument.
-  explicit MultiHeadAttention(const MultiHeadAttentionConfig& config)
+  GQA_TAG explicit MultiHeadAttention(const MultiHeadAttentionConfig& config)
       : config_(resolved(config)), weights_(config_) {
     if (config_.rope) rope_.emplace(*config_.rope, config_.head_dim, config_.rope_table_positions);
   }
 
   /// Without zeros that stand for defaults.
-  const MultiHeadAttentionConfig& config() const { return config_; }
+  GQA_TAG const MultiHeadAttentionConfig& config() const { return config_; }
   /// What a KvCache for this layer is made with.
-  Heads<> heads() const {
+  GQA_TAG Heads<> heads() const {
     return {config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.value_dim};
   }
 
@@ -49,24 +49,25 @@ class MultiHeadAttention {
   /// rope pairs are put in order: Hugging Face names mean rotate_half, llama2.c's interleaved,
   /// unless `format` says otherwise. Throws std::invalid_argument and then changes nothing.
   template <typename Source>
-  void set_weight(std::string_view name, const Source& source, const WeightFormat& format = {}) {
+  GQA_TAG void set_weight(std::string_view name, const Source& source,
+                          const WeightFormat& format = {}) {
     weights_.set(name, source, format);
   }
   /// Copies a weight to `destination`, as set_weight() would take it.
   template <typename Destination>
-  void get_weight(std::string_view name, Destination&& destination,
-                  const WeightFormat& format = {}) const {
+  GQA_TAG void get_weight(std::string_view name, Destination&& destination,
+                          const WeightFormat& format = {}) const {
     weights_.get(name, destination, format);
   }
 
   // In place, [out, in]; rows in the order of config().rope->style. Weights that the configuration
   // has no place for are empty.
-  WeightMap<T> wq() { return weights_.matrix(AttentionWeight::wq); }
-  WeightMap<T> wk() { return weights_.matrix(AttentionWeight::wk); }
-  WeightMap<T> wv() { return weights_.matrix(AttentionWeight::wv); }
-  WeightMap<T> wo() { return weights_.matrix(AttentionWeight::wo); }
-  AttentionWeights<T>& weights() { return weights_; }
-  const AttentionWeights<T>& weights() const { return weights_; }
+  GQA_TAG WeightMap<T> wq() { return weights_.matrix(AttentionWeight::wq); }
+  GQA_TAG WeightMap<T> wk() { return weights_.matrix(AttentionWeight::wk); }
+  GQA_TAG WeightMap<T> wv() { return weights_.matrix(AttentionWeight::wv); }
+  GQA_TAG WeightMap<T> wo() { return weights_.matrix(AttentionWeight::wo); }
+  GQA_TAG AttentionWeights<T>& weights() { return weights_; }
+  GQA_TAG const AttentionWeights<T>& weights() const { return weights_; }
 
   // --- passes ---
 
@@ -81,10 +82,10 @@ class MultiHeadAttention {
   /// Throws std::invalid_argument for shapes, std::length_error if the cache is full; y and the
   /// cache are then as they were.
   template <typename X, typename Y, typename Cache = detail::NoCache, RulesOrPart RulesT = Causal,
-            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
-  void forward(const X& x, Y&& y, Cache* cache = nullptr, Workspace* workspace = nullptr,
-               const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
-               std::span<const Index> q_lens = {}) const {
+            typename ExecutorT = const Serial>
+  GQA_TAG void forward(const X& x, Y&& y, Cache* cache = nullptr, Workspace* workspace = nullptr,
+                       const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+                       std::span<const Index> q_lens = {}) const {
     static_assert(std::same_as<Cache, detail::NoCache> || KvSink<Cache, T>,
                   "MultiHeadAttention::forward: the cache must be a KvSource with append(k, v)");
     const auto in = input("forward", x, "hidden_size", config_.hidden_size);
@@ -101,11 +102,10 @@ class MultiHeadAttention {
     }
     detail::self_attention(pass, in, out, rules, executor);
   }
-  template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial,
-            typename Isa = simd::IsaTag>
-  void forward(const X& x, Y&& y, std::nullptr_t, Workspace* workspace = nullptr,
-               const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
-               std::span<const Index> q_lens = {}) const {
+  template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial>
+  GQA_TAG void forward(const X& x, Y&& y, std::nullptr_t, Workspace* workspace = nullptr,
+                       const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+                       std::span<const Index> q_lens = {}) const {
     forward(x, y, static_cast<detail::NoCache*>(nullptr), workspace, rules, executor, q_lens);
   }
 
@@ -114,11 +114,11 @@ class MultiHeadAttention {
   /// much of it each sequence has, where they differ. Cross-attention has no positions: throws
   /// std::invalid_argument if the configuration has rope, for shapes, and as the cache's append
   /// does; the cache is then as it was.
-  template <typename Memory, typename Cache, typename ExecutorT = const Serial,
-            typename Isa = simd::IsaTag>
+  template <typename Memory, typename Cache, typename ExecutorT = const Serial>
     requires KvSink<Cache, T>
-  void project_memory(const Memory& memory, Cache& cache, Workspace* workspace = nullptr,
-                      ExecutorT&& executor = Serial{}, std::span<const Index> lengths = {}) const {
+  GQA_TAG void project_memory(const Memory& memory, Cache& cache, Workspace* workspace = nullptr,
+                              ExecutorT&& executor = Serial{},
+                              std::span<const Index> lengths = {}) const {
     const auto in = input("project_memory", memory, "kv_hidden_size", config_.kv_hidden_size);
     check_no_rope("project_memory");
     check_cache("project_memory", cache, in.batch());
@@ -132,10 +132,10 @@ class MultiHeadAttention {
   /// hidden_size] attend to what project_memory() has put into `memory`, which stays as it is. By
   /// default they see all of it. q_lens and errors as in forward().
   template <typename X, typename Y, KvSource Cache, RulesOrPart RulesT = NoMask,
-            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
-  void cross(const X& x, Y&& y, const Cache& memory, Workspace* workspace = nullptr,
-             const RulesT& rules = NoMask{}, ExecutorT&& executor = Serial{},
-             std::span<const Index> q_lens = {}) const {
+            typename ExecutorT = const Serial>
+  GQA_TAG void cross(const X& x, Y&& y, const Cache& memory, Workspace* workspace = nullptr,
+                     const RulesT& rules = NoMask{}, ExecutorT&& executor = Serial{},
+                     std::span<const Index> q_lens = {}) const {
     const auto in = input("cross", x, "hidden_size", config_.hidden_size);
     const auto out = output("cross", in, y);
     check_no_rope("cross");
@@ -149,11 +149,10 @@ class MultiHeadAttention {
   // --- training ---
 
   /// forward() without a cache that keeps in `record` what backward() needs. y must not be x.
-  template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial,
-            typename Isa = simd::IsaTag>
-  void forward(const X& x, Y&& y, AttentionRecord<T>& record, Workspace* workspace = nullptr,
-               const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
-               std::span<const Index> q_lens = {}) const {
+  template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial>
+  GQA_TAG void forward(const X& x, Y&& y, AttentionRecord<T>& record,
+                       Workspace* workspace = nullptr, const RulesT& rules = Causal{},
+                       ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {}) const {
     Workspace own;
     const auto pass = self_pass("forward", x, workspace ? *workspace : own, q_lens);
     const auto out = output("forward", pass.x, y);
@@ -167,11 +166,11 @@ class MultiHeadAttention {
   /// dx. Gradients are the same bits for any number of threads. Throws std::invalid_argument
   /// before anything is changed.
   template <typename X, typename DY, typename DX, RulesOrPart RulesT = Causal,
-            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
-  void backward(const X& x, const DY& dy, DX&& dx, const AttentionRecord<T>& record,
-                AttentionWeights<T>& gradients, Workspace* workspace = nullptr,
-                const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
-                std::span<const Index> q_lens = {}) const {
+            typename ExecutorT = const Serial>
+  GQA_TAG void backward(const X& x, const DY& dy, DX&& dx, const AttentionRecord<T>& record,
+                        AttentionWeights<T>& gradients, Workspace* workspace = nullptr,
+                        const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
+                        std::span<const Index> q_lens = {}) const {
     Workspace own;
     const auto pass = self_pass("backward", x, workspace ? *workspace : own, q_lens);
     const auto incoming = input("backward", dy, "hidden_size", config_.hidden_size);
@@ -184,11 +183,11 @@ class MultiHeadAttention {
   /// Cross-attention from x to `memory` [batch, memory_len, kv_hidden_size] that keeps in `record`
   /// what cross_backward() needs; as project_memory() and cross() without the cache between them.
   template <typename X, typename Memory, typename Y, RulesOrPart RulesT = NoMask,
-            typename ExecutorT = const Serial, typename Isa = simd::IsaTag>
-  void cross(const X& x, const Memory& memory, Y&& y, AttentionRecord<T>& record,
-             Workspace* workspace = nullptr, const RulesT& rules = NoMask{},
-             ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {},
-             std::span<const Index> memory_lens = {}) const {
+            typename ExecutorT = const Serial>
+  GQA_TAG void cross(const X& x, const Memory& memory, Y&& y, AttentionRecord<T>& record,
+                     Workspace* workspace = nullptr, const RulesT& rules = NoMask{},
+                     ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {},
+                     std::span<const Index> memory_lens = {}) const {
     Workspace own;
     const auto pass =
         cross_pass("cross", x, memory, workspace ? *workspace : own, q_lens, memory_lens);
@@ -199,13 +198,13 @@ class MultiHeadAttention {
 
   /// The gradients of cross(x, memory, y, record), as backward(); that of the memory into dmemory.
   template <typename X, typename Memory, typename DY, typename DX, typename DMemory,
-            RulesOrPart RulesT = NoMask, typename ExecutorT = const Serial,
-            typename Isa = simd::IsaTag>
-  void cross_backward(const X& x, const Memory& memory, const DY& dy, DX&& dx, DMemory&& dmemory,
-                      const AttentionRecord<T>& record, AttentionWeights<T>& gradients,
-                      Workspace* workspace = nullptr, const RulesT& rules = NoMask{},
-                      ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {},
-                      std::span<const Index> memory_lens = {}) const {
+            RulesOrPart RulesT = NoMask, typename ExecutorT = const Serial>
+  GQA_TAG void cross_backward(const X& x, const Memory& memory, const DY& dy, DX&& dx,
+                              DMemory&& dmemory, const AttentionRecord<T>& record,
+                              AttentionWeights<T>& gradients, Workspace* workspace = nullptr,
+                              const RulesT& rules = NoMask{}, ExecutorT&& executor = Serial{},
+                              std::span<const Index> q_lens = {},
+                              std::span<const Index> memory_lens = {}) const {
     Workspace own;
     const auto pass =
         cross_pass("cross_backward", x, memory, workspace ? *workspace : own, q_lens, memory_lens);
@@ -218,17 +217,17 @@ class MultiHeadAttention {
 
  private:
   template <typename X>
-  detail::TrainedPass<T> self_pass(const char* who, const X& x, Workspace& workspace,
-                                   std::span<const Index> q_lens) const {
+  GQA_TAG detail::TrainedPass<T> self_pass(const char* who, const X& x, Workspace& workspace,
+                                           std::span<const Index> q_lens) const {
     const auto in = input(who, x, "hidden_size", config_.hidden_size);
     check_q_lens(who, in, q_lens);
     check_self(who);
     return {layer(), workspace, in, in, q_lens, q_lens};
   }
   template <typename X, typename Memory>
-  detail::TrainedPass<T> cross_pass(const char* who, const X& x, const Memory& memory,
-                                    Workspace& workspace, std::span<const Index> q_lens,
-                                    std::span<const Index> memory_lens) const {
+  GQA_TAG detail::TrainedPass<T> cross_pass(const char* who, const X& x, const Memory& memory,
+                                            Workspace& workspace, std::span<const Index> q_lens,
+                                            std::span<const Index> memory_lens) const {
     const auto in = input(who, x, "hidden_size", config_.hidden_size);
     const auto from = input(who, memory, "kv_hidden_size", config_.kv_hidden_size);
     check_no_rope(who);
@@ -238,10 +237,10 @@ class MultiHeadAttention {
     check_q_lens(who, from, memory_lens);
     return {layer(), workspace, in, from, q_lens, memory_lens};
   }
-  template <typename RulesT, typename Isa = simd::IsaTag>
-  void check_backward(const char* who, const detail::TrainedPass<T>& pass,
-                      const TensorView<const T>& dy, const AttentionRecord<T>& record,
-                      const AttentionWeights<T>& gradients, const RulesT& rules) const {
+  template <typename RulesT>
+  GQA_TAG void check_backward(const char* who, const detail::TrainedPass<T>& pass,
+                              const TensorView<const T>& dy, const AttentionRecord<T>& record,
+                              const AttentionWeights<T>& gradients, const RulesT& rules) const {
     require(dy.shape() == pass.x.shape(), who, ": x is ", detail::HiddenShape{pass.x.shape()},
             ", dy is ", detail::HiddenShape{dy.shape()});
     const TensorShape q{pass.x.batch(), pass.x.tokens(), config_.num_heads, config_.head_dim};
@@ -267,14 +266,17 @@ class MultiHeadAttention {
     detail::check_rules(detail::AttentionPass<T>{layer(), pass.workspace, pass.q_lens}, pass.x,
                         as_rules(rules), kv_len);
   }
-  void check_self(const char* who) const {
+  GQA_TAG void check_self(const char* who) const {
     require(weights_.is_fused(), who, ": self-attention reads keys and values of kv_hidden_size ",
             config_.kv_hidden_size, " from x, whose hidden_size is ", config_.hidden_size);
   }
-  detail::AttentionLayer<T> layer() const { return {config_, weights_, rope_ ? &*rope_ : nullptr}; }
+  GQA_TAG detail::AttentionLayer<T> layer() const {
+    return {config_, weights_, rope_ ? &*rope_ : nullptr};
+  }
 
   template <typename X>
-  static TensorView<const T> input(const char* who, const X& x, const char* name, Index width) {
+  GQA_TAG static TensorView<const T> input(const char* who, const X& x, const char* name,
+                                           Index width) {
     const auto rows = rows_of(x);
     static_assert(std::same_as<typename decltype(rows)::Value, T>,
                   "MultiHeadAttention<T>: hidden states must be of the module's scalar type");
@@ -283,7 +285,7 @@ class MultiHeadAttention {
     return rows;
   }
   template <typename Y>
-  static TensorView<T> output(const char* who, const TensorView<const T>& x, Y& y) {
+  GQA_TAG static TensorView<T> output(const char* who, const TensorView<const T>& x, Y& y) {
     const auto rows = rows_of(y);
     static_assert(std::same_as<typename decltype(rows)::Element, T>,
                   "MultiHeadAttention<T>: y must be mutable and of the module's scalar type");
@@ -291,8 +293,8 @@ class MultiHeadAttention {
             detail::HiddenShape{rows.shape()});
     return rows;
   }
-  static void check_q_lens(const char* who, const TensorView<const T>& x,
-                           std::span<const Index> q_lens) {
+  GQA_TAG static void check_q_lens(const char* who, const TensorView<const T>& x,
+                                   std::span<const Index> q_lens) {
     require(q_lens.empty() || std::ssize(q_lens) == x.batch(), who, ": ", q_lens.size(),
             " lengths for a batch of ", x.batch());
     for (const Index n : q_lens) {
@@ -301,7 +303,7 @@ class MultiHeadAttention {
     }
   }
   template <KvSource Cache>
-  void check_cache(const char* who, const Cache& cache, Index batch) const {
+  GQA_TAG void check_cache(const char* who, const Cache& cache, Index batch) const {
     const auto same = [who](const char* name, Index of_cache, Index of_layer) {
       require(of_cache == of_layer, who, ": the cache's ", name, " is ", of_cache, ", the layer's ",
               of_layer);
@@ -312,7 +314,7 @@ class MultiHeadAttention {
     same("head_dim", cache.head_dim(), config_.head_dim);
     same("value_dim", cache.value_dim(), config_.value_dim);
   }
-  void check_no_rope(const char* who) const {
+  GQA_TAG void check_no_rope(const char* who) const {
     require(!config_.rope, who,
             ": queries and memory have no positions in common, so a layer for "
             "cross-attention has no rope; this one has theta ",

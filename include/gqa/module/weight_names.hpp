@@ -62,7 +62,7 @@ inline constexpr std::array attention_weight_names = [] {
 }();
 
 /// Finds "q_proj.weight", also at the end of "model.layers.0.self_attn.q_proj.weight".
-inline std::optional<AttentionWeightName> find_attention_weight(std::string_view name) {
+GQA_TAG inline std::optional<AttentionWeightName> find_attention_weight(std::string_view name) {
   for (const AttentionWeightName& known : attention_weight_names) {
     if (!name.ends_with(known.name)) continue;
     const std::size_t rest = name.size() - known.name.size();
@@ -73,8 +73,8 @@ inline std::optional<AttentionWeightName> find_attention_weight(std::string_view
 
 /// Where row `row` of a q or k projection (or bias, or norm) kept in the order `from` stands in the
 /// order `to`. Rows come in heads of head_dim, of which the first rotary_dim are rotated.
-constexpr Index rope_row(Index row, Index head_dim, Index rotary_dim, RopeStyle from,
-                         RopeStyle to) {
+GQA_TAG constexpr Index rope_row(Index row, Index head_dim, Index rotary_dim, RopeStyle from,
+                                 RopeStyle to) {
   const Index channel = row % head_dim;
   if (from == to || channel >= rotary_dim) return row;
   const Index pairs = rotary_dim / 2;
@@ -88,8 +88,8 @@ constexpr Index rope_row(Index row, Index head_dim, Index rotary_dim, RopeStyle 
 /// llama2.c, the other way round is the `permute` of Hugging Face's conversion scripts. Row-major,
 /// dense.
 template <typename T>
-void reorder_rope_rows(const T* weight, T* out, Index rows, Index in, Index head_dim,
-                       Index rotary_dim, RopeStyle from, RopeStyle to) {
+GQA_TAG void reorder_rope_rows(const T* weight, T* out, Index rows, Index in, Index head_dim,
+                               Index rotary_dim, RopeStyle from, RopeStyle to) {
   require(head_dim > 0 && rows % head_dim == 0, "head_dim ", head_dim, " does not divide the ",
           rows, " rows");
   require(rotary_dim >= 0 && rotary_dim % 2 == 0 && rotary_dim <= head_dim,

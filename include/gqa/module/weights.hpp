@@ -34,7 +34,7 @@ class AttentionWeights {
   using ConstVector = Eigen::Map<const Eigen::Matrix<T, Eigen::Dynamic, 1>>;
 
   /// `config` as resolved() returns it.
-  explicit AttentionWeights(const MultiHeadAttentionConfig& config) : config_(config) {
+  GQA_TAG explicit AttentionWeights(const MultiHeadAttentionConfig& config) : config_(config) {
     buffer_ = AlignedBuffer(carve(nullptr));
     carve(buffer_.data());
     set_zero();
@@ -46,7 +46,7 @@ class AttentionWeights {
     Index rows = 0;
     Index cols = 1;
   };
-  Shape shape_of(AttentionWeight weight) const {
+  GQA_TAG Shape shape_of(AttentionWeight weight) const {
     const MultiHeadAttentionConfig& c = config_;
     const Index qkv = c.query_width() + c.key_width() + c.value_width();
     switch (weight) {
@@ -76,43 +76,45 @@ class AttentionWeights {
     }
     return {};
   }
-  bool has(AttentionWeight weight) const { return shape_of(weight).rows > 0; }
+  GQA_TAG bool has(AttentionWeight weight) const { return shape_of(weight).rows > 0; }
   /// Are wq, wk and wv one matrix? Not if keys and values are made from something of another width.
-  bool is_fused() const { return config_.hidden_size == config_.kv_hidden_size; }
+  GQA_TAG bool is_fused() const { return config_.hidden_size == config_.kv_hidden_size; }
 
   /// The weight itself, rows in the order of the configuration's rope style.
-  WeightMap<T> matrix(AttentionWeight weight) {
+  GQA_TAG WeightMap<T> matrix(AttentionWeight weight) {
     const Shape shape = shape_of(weight);
     return {place(weight), shape.rows, shape.cols};
   }
-  ConstWeightMap<T> matrix(AttentionWeight weight) const {
+  GQA_TAG ConstWeightMap<T> matrix(AttentionWeight weight) const {
     const Shape shape = shape_of(weight);
     return {place(weight), shape.rows, shape.cols};
   }
-  Vector vector(AttentionWeight weight) { return {place(weight), shape_of(weight).rows}; }
-  ConstVector vector(AttentionWeight weight) const {
+  GQA_TAG Vector vector(AttentionWeight weight) { return {place(weight), shape_of(weight).rows}; }
+  GQA_TAG ConstVector vector(AttentionWeight weight) const {
     return {place(weight), shape_of(weight).rows};
   }
   /// wk and wv as one matrix [key_width + value_width, kv_hidden_size].
-  ConstWeightMap<T> wkv() const {
+  GQA_TAG ConstWeightMap<T> wkv() const {
     return {wk_, config_.key_width() + config_.value_width(), config_.kv_hidden_size};
   }
   /// A bias, or null where the configuration has none.
-  const T* bias(AttentionWeight weight) const { return has(weight) ? place(weight) : nullptr; }
+  GQA_TAG const T* bias(AttentionWeight weight) const {
+    return has(weight) ? place(weight) : nullptr;
+  }
 
   /// All numbers in one stretch, with zeros between the weights: what an optimiser walks through,
   /// beside those of the gradients.
-  std::span<T> numbers() {
+  GQA_TAG std::span<T> numbers() {
     return {reinterpret_cast<T*>(buffer_.data()), buffer_.bytes() / sizeof(T)};
   }
-  void set_zero() { std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0}); }
+  GQA_TAG void set_zero() { std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0}); }
 
   /// Sets a weight from a matrix (row-major) or tensor of its shape, or from a contiguous range of
   /// as many numbers, of any Scalar type. Throws std::invalid_argument for a name that is unknown
   /// or that the configuration has no place for, and for another shape; the weights are then as
   /// they were.
   template <typename Source>
-  void set(std::string_view name, const Source& source, const WeightFormat& format = {}) {
+  GQA_TAG void set(std::string_view name, const Source& source, const WeightFormat& format = {}) {
     const AttentionWeightName found = find(name);
     const auto from = source_of(name, source, found.weight, format);
     T* const to = place(found.weight);
@@ -123,8 +125,8 @@ class AttentionWeights {
 
   /// Copies a weight to a destination as set() takes it, from T to its type.
   template <typename Destination>
-  void get(std::string_view name, Destination&& destination,
-           const WeightFormat& format = {}) const {
+  GQA_TAG void get(std::string_view name, Destination&& destination,
+                   const WeightFormat& format = {}) const {
     const AttentionWeightName found = find(name);
     const auto to = source_of(name, destination, found.weight, format);
     using To = typename decltype(to)::Value;
@@ -135,7 +137,7 @@ class AttentionWeights {
   }
 
  private:
-  AttentionWeightName find(std::string_view name) const {
+  GQA_TAG AttentionWeightName find(std::string_view name) const {
     const auto found = find_attention_weight(name);
     require(found.has_value(), "\"", name, "\" is no weight of an attention layer");
     require(has(found->weight), "the configuration has no place for \"", name, "\" (qkv_bias ",
@@ -147,8 +149,8 @@ class AttentionWeights {
 
   /// A view [1, rows, 1, cols] of what set() and get() are given, its shape checked.
   template <typename Source>
-  auto source_of(std::string_view name, Source& source, AttentionWeight weight,
-                 const WeightFormat& format) const {
+  GQA_TAG auto source_of(std::string_view name, Source& source, AttentionWeight weight,
+                         const WeightFormat& format) const {
     const Shape shape = shape_of(weight);
     const bool is_vector = shape.cols == 1;
     const bool transposed = format.transposed && !is_vector;
@@ -174,7 +176,7 @@ class AttentionWeights {
 
   /// Calls fn(index of ours, row, column of theirs) for each element of a weight.
   template <typename F>
-  void each(const AttentionWeightName& name, const WeightFormat& format, F fn) const {
+  GQA_TAG void each(const AttentionWeightName& name, const WeightFormat& format, F fn) const {
     const Shape shape = shape_of(name.weight);
     const RopeStyle theirs = format.style.value_or(name.style);
     for (Index row = 0; row < shape.rows; ++row) {
@@ -187,7 +189,7 @@ class AttentionWeights {
   }
 
   /// Where a row that a checkpoint keeps in the order `theirs` is kept here.
-  Index stored_row(AttentionWeight weight, Index row, RopeStyle theirs) const {
+  GQA_TAG Index stored_row(AttentionWeight weight, Index row, RopeStyle theirs) const {
     const bool rotated = weight != AttentionWeight::wv && weight != AttentionWeight::bv &&
                          weight != AttentionWeight::wo && weight != AttentionWeight::bo;
     const bool is_value = row >= config_.query_width() + config_.key_width();  // of wqkv, bqkv
@@ -195,7 +197,7 @@ class AttentionWeights {
     return rope_row(row, config_.head_dim, config_.rotary_dim(), theirs, config_.rope->style);
   }
 
-  const T* place(AttentionWeight weight) const {
+  GQA_TAG const T* place(AttentionWeight weight) const {
     switch (weight) {
       case AttentionWeight::wq:
       case AttentionWeight::wqkv:
@@ -222,10 +224,12 @@ class AttentionWeights {
     }
     return nullptr;
   }
-  T* place(AttentionWeight weight) { return const_cast<T*>(std::as_const(*this).place(weight)); }
+  GQA_TAG T* place(AttentionWeight weight) {
+    return const_cast<T*>(std::as_const(*this).place(weight));
+  }
 
   /// Places everything from `base` on and returns the bytes it takes.
-  std::size_t carve(std::byte* base) {
+  GQA_TAG std::size_t carve(std::byte* base) {
     Carver carver(base);
     const auto elements = [this](AttentionWeight weight) {
       return shape_of(weight).rows * shape_of(weight).cols;

@@ -22,7 +22,7 @@
 namespace gqa {
 
 /// The largest power of two that divides head_dim: rows are rotated in blocks of so many channels.
-constexpr Index hadamard_block(Index head_dim) { return head_dim & -head_dim; }
+GQA_TAG constexpr Index hadamard_block(Index head_dim) { return head_dim & -head_dim; }
 
 namespace detail {
 inline namespace GQA_ISA {
@@ -78,7 +78,7 @@ class KeyMean {
   /// say, or of a text to calibrate with; as they are appended, so behind rotary embedding, and
   /// behind apply_hadamard() where that is used. Without tokens it is 0.
   template <typename Key>
-  explicit KeyMean(const Key& k) {
+  GQA_TAG explicit KeyMean(const Key& k) {
     const auto keys = view(k);
     heads_ = keys.heads();
     dim_ = keys.dim();
@@ -90,16 +90,16 @@ class KeyMean {
     for (const double sum : sums) mean_.push_back(static_cast<Real>(sum / count));
   }
 
-  Index num_kv_heads() const { return heads_; }
-  Index head_dim() const { return dim_; }
+  GQA_TAG Index num_kv_heads() const { return heads_; }
+  GQA_TAG Index head_dim() const { return dim_; }
   /// Of one head, [head_dim].
-  const Real* head(Index kv_head) const { return mean_.data() + at(kv_head, 0); }
+  GQA_TAG const Real* head(Index kv_head) const { return mean_.data() + at(kv_head, 0); }
 
   /// k - mean, in place, before each append; k is of type Real. attend() then gives the same out,
   /// and an lse that is less by shift(). Not with SoftCap, which bends scores. Throws
   /// std::invalid_argument for other heads.
   template <typename Key>
-  void subtract_from(Key&& k) const {
+  GQA_TAG void subtract_from(Key&& k) const {
     const auto keys = view(k);
     static_assert(std::same_as<typename decltype(keys)::Element, Real>,
                   "KeyMean: subtract from mutable keys of its own type, before they are rounded");
@@ -111,16 +111,16 @@ class KeyMean {
   }
   /// What the scores of a query row [head_dim] lose by it: scale · q·mean.
   template <Scalar T>
-  double shift(const T* q, Index kv_head, double scale) const {
+  GQA_TAG double shift(const T* q, Index kv_head, double scale) const {
     double sum = 0;
     for (Index c = 0; c < dim_; ++c) sum += convert<double>(q[c]) * double{mean_[at(kv_head, c)]};
     return scale * sum;
   }
 
  private:
-  std::size_t at(Index h, Index c) const { return static_cast<std::size_t>(h * dim_ + c); }
+  GQA_TAG std::size_t at(Index h, Index c) const { return static_cast<std::size_t>(h * dim_ + c); }
   template <typename Rows, typename F>
-  static void for_each_row(const Rows& rows, F fn) {
+  GQA_TAG static void for_each_row(const Rows& rows, F fn) {
     for (Index b = 0; b < rows.batch(); ++b) {
       for (Index t = 0; t < rows.tokens(); ++t) {
         for (Index h = 0; h < rows.heads(); ++h) fn(rows.row(b, t, h), h);

@@ -32,22 +32,22 @@ namespace gqa {
 class RopePositions {
  public:
   /// Token t of every sequence sits at first + t.
-  explicit RopePositions(Index first = 0) : first_(first) {}
+  GQA_TAG explicit RopePositions(Index first = 0) : first_(first) {}
   /// Token t of sequence b sits at first[b] + t.
-  static RopePositions starting_at(std::span<const Index> first) { return {first, 0, 0}; }
+  GQA_TAG static RopePositions starting_at(std::span<const Index> first) { return {first, 0, 0}; }
   /// Token t of sequence b sits at positions[b * tokens + t].
-  static RopePositions each(std::span<const Index> positions, Index tokens) {
+  GQA_TAG static RopePositions each(std::span<const Index> positions, Index tokens) {
     return {positions, tokens, 1};
   }
 
-  Index operator()(Index batch, Index token) const {
+  GQA_TAG Index operator()(Index batch, Index token) const {
     if (given_.data() == nullptr) return first_ + token;
     return step_ == 0 ? given_[static_cast<std::size_t>(batch)] + token
                       : given_[static_cast<std::size_t>(batch * tokens_ + token)];
   }
 
   /// Throws std::invalid_argument unless they fit a batch of this shape.
-  void check(Index batch, Index tokens) const {
+  GQA_TAG void check(Index batch, Index tokens) const {
     if (given_.data() == nullptr) return;
     const auto count = static_cast<Index>(given_.size());
     if (step_ == 0) {
@@ -60,7 +60,7 @@ class RopePositions {
   }
 
  private:
-  RopePositions(std::span<const Index> given, Index tokens, int step)
+  GQA_TAG RopePositions(std::span<const Index> given, Index tokens, int step)
       : given_(given), tokens_(tokens), step_(step) {}
 
   Index first_ = 0;
@@ -78,7 +78,7 @@ class RopeTable {
   /// `table_positions` rows of cos and sin are kept, 2 * rotary_dim / 2 numbers each. Other
   /// positions (negative ones too) are computed when met: some 20 ns per pair and token, for all
   /// heads at once. Throws std::invalid_argument.
-  RopeTable(const RopeConfig& config, Index head_dim, Index table_positions = 0)
+  GQA_TAG RopeTable(const RopeConfig& config, Index head_dim, Index table_positions = 0)
       : config_(config), head_dim_(head_dim) {
     if (config_.rotary_dim == 0) config_.rotary_dim = head_dim;
     check_rotary_dim();
@@ -97,8 +97,8 @@ class RopeTable {
 
   /// From given tables, [positions, rotary_dim / 2] each (ONNX's cos_cache and sin_cache).
   /// Positions outside of them are refused by apply_rope.
-  static RopeTable from_tables(const Real* cos, const Real* sin, Index positions, Index rotary_dim,
-                               Index head_dim, RopeStyle style) {
+  GQA_TAG static RopeTable from_tables(const Real* cos, const Real* sin, Index positions,
+                                       Index rotary_dim, Index head_dim, RopeStyle style) {
     RopeTable table;
     table.config_.rotary_dim = rotary_dim;
     table.config_.style = style;
@@ -111,17 +111,17 @@ class RopeTable {
     return table;
   }
 
-  const RopeConfig& config() const { return config_; }
-  RopeStyle style() const { return config_.style; }
-  Index head_dim() const { return head_dim_; }
-  Index rotary_dim() const { return config_.rotary_dim; }
-  Index pairs() const { return config_.rotary_dim / 2; }
-  Index table_positions() const { return table_positions_; }
+  GQA_TAG const RopeConfig& config() const { return config_; }
+  GQA_TAG RopeStyle style() const { return config_.style; }
+  GQA_TAG Index head_dim() const { return head_dim_; }
+  GQA_TAG Index rotary_dim() const { return config_.rotary_dim; }
+  GQA_TAG Index pairs() const { return config_.rotary_dim / 2; }
+  GQA_TAG Index table_positions() const { return table_positions_; }
   /// What cos and sin are multiplied by; 1 for all scalings but YaRN.
-  double attention_factor() const { return attention_factor_; }
+  GQA_TAG double attention_factor() const { return attention_factor_; }
 
   /// w_i in radians per position. `length` matters to dynamic scaling only: tokens of the sequence.
-  double frequency(Index pair, Index length = 0) const {
+  GQA_TAG double frequency(Index pair, Index length = 0) const {
     if (const auto* dynamic = std::get_if<DynamicNtkRopeScaling>(&config_.scaling)) {
       const auto trained = static_cast<double>(dynamic->max_position_embeddings);
       const double n = std::max(static_cast<double>(length), trained);
@@ -135,8 +135,8 @@ class RopeTable {
 
   /// cos and sin of pairs [begin, begin + count) at a position, in the table or in `scratch` of
   /// 2 * count numbers.
-  std::pair<const Real*, const Real*> cos_sin(Index position, Index length, Index begin,
-                                              Index count, Real* scratch) const {
+  GQA_TAG std::pair<const Real*, const Real*> cos_sin(Index position, Index length, Index begin,
+                                                      Index count, Real* scratch) const {
     if (position >= 0 && position < table_positions_) {
       const Index at = position * pairs() + begin;
       return {cos_.data() + at, sin_.data() + at};
@@ -150,41 +150,41 @@ class RopeTable {
   }
 
   /// Throws std::invalid_argument for a position that given tables don't have.
-  void check_position(Index position) const {
+  GQA_TAG void check_position(Index position) const {
     require(!frequencies_.empty() || (position >= 0 && position < table_positions_), "position ",
             position, " is outside of the given cos and sin tables, which have ", table_positions_,
             " rows");
   }
 
  private:
-  RopeTable() = default;
+  GQA_TAG RopeTable() = default;
 
-  void check_rotary_dim() const {
+  GQA_TAG void check_rotary_dim() const {
     require(head_dim_ > 0, "head_dim must be positive, is ", head_dim_);
     require(rotary_dim() > 0 && rotary_dim() % 2 == 0 && rotary_dim() <= head_dim_,
             "rotary_dim must be even, positive and at most head_dim ", head_dim_, ", is ",
             rotary_dim());
   }
-  static void check_factor(double factor) {
+  GQA_TAG static void check_factor(double factor) {
     require(factor > 0, "rope scaling factor must be positive, is ", factor);
   }
-  static void check_length(Index length) {
+  GQA_TAG static void check_length(Index length) {
     require(length > 0,
             "the original max_position_embeddings of a rope scaling must be positive, is ", length);
   }
 
-  void scale(const NoRopeScaling&) {}
-  void scale(const LinearRopeScaling& linear) {
+  GQA_TAG void scale(const NoRopeScaling&) {}
+  GQA_TAG void scale(const LinearRopeScaling& linear) {
     check_factor(linear.factor);
     for (double& w : frequencies_) w /= linear.factor;
   }
-  void scale(const DynamicNtkRopeScaling& dynamic) {
+  GQA_TAG void scale(const DynamicNtkRopeScaling& dynamic) {
     require(dynamic.factor >= 1, "dynamic NTK scaling needs a factor of at least 1, is ",
             dynamic.factor);
     check_length(dynamic.max_position_embeddings);
     require(rotary_dim() > 2, "dynamic NTK scaling needs a rotary_dim above 2, is ", rotary_dim());
   }
-  void scale(const YarnRopeScaling& yarn) {
+  GQA_TAG void scale(const YarnRopeScaling& yarn) {
     check_factor(yarn.factor);
     check_length(yarn.original_max_position_embeddings);
     require(config_.theta > 1, "YaRN needs a rope theta above 1, is ", config_.theta);
@@ -194,7 +194,7 @@ class RopeTable {
     detail::yarn_frequencies(yarn, config_.theta, frequencies_);
     attention_factor_ = detail::yarn_attention_factor(yarn);
   }
-  void scale(const Llama3RopeScaling& llama3) {
+  GQA_TAG void scale(const Llama3RopeScaling& llama3) {
     check_factor(llama3.factor);
     check_length(llama3.original_max_position_embeddings);
     require(llama3.high_freq_factor > llama3.low_freq_factor,
@@ -203,7 +203,7 @@ class RopeTable {
     detail::llama3_frequencies(llama3, frequencies_);
   }
 
-  void fill_table(Index positions) {
+  GQA_TAG void fill_table(Index positions) {
     std::vector<Real> row(static_cast<std::size_t>(2 * pairs()));
     cos_.reserve(static_cast<std::size_t>(positions * pairs()));
     sin_.reserve(static_cast<std::size_t>(positions * pairs()));
@@ -230,8 +230,8 @@ namespace detail {
 inline constexpr Index rope_chunk = 64;
 
 template <typename Real>
-void check_rope(const RopeTable<Real>& table, const TensorShape& x,
-                const RopePositions& positions) {
+GQA_TAG void check_rope(const RopeTable<Real>& table, const TensorShape& x,
+                        const RopePositions& positions) {
   require(x.dim == table.head_dim(), "the tensor has head_dim ", x.dim, ", the RopeTable ",
           table.head_dim());
   positions.check(x.batch, x.tokens);

@@ -72,7 +72,8 @@ struct RopeConfig {
 namespace detail {
 
 /// w_i of YaRN, for all pairs.
-inline void yarn_frequencies(const YarnRopeScaling& yarn, double theta, std::span<double> w) {
+GQA_TAG inline void yarn_frequencies(const YarnRopeScaling& yarn, double theta,
+                                     std::span<double> w) {
   const double pairs = static_cast<double>(w.size());
   const double dim = 2 * pairs;
   // The (fractional) pair that makes `rotations` full turns within the original context.
@@ -97,7 +98,7 @@ inline void yarn_frequencies(const YarnRopeScaling& yarn, double theta, std::spa
   }
 }
 
-inline double yarn_attention_factor(const YarnRopeScaling& yarn) {
+GQA_TAG inline double yarn_attention_factor(const YarnRopeScaling& yarn) {
   const auto mscale = [&](double m) {
     return yarn.factor <= 1 ? 1.0 : 0.1 * m * std::log(yarn.factor) + 1.0;
   };
@@ -108,7 +109,7 @@ inline double yarn_attention_factor(const YarnRopeScaling& yarn) {
   return mscale(1);
 }
 
-inline void llama3_frequencies(const Llama3RopeScaling& llama3, std::span<double> w) {
+GQA_TAG inline void llama3_frequencies(const Llama3RopeScaling& llama3, std::span<double> w) {
   const auto original = static_cast<double>(llama3.original_max_position_embeddings);
   for (double& frequency : w) {
     const double turns = original * frequency / (2 * std::numbers::pi);

@@ -17,7 +17,7 @@ template <typename T>
 concept DenseMatrix = requires { T::RowsAtCompileTime; };
 
 template <typename T>
-auto matrix_rows(T&& matrix) {
+GQA_TAG auto matrix_rows(T&& matrix) {
   using Plain = std::remove_cvref_t<T>;
   static_assert(bool(int(Plain::Flags) & int(Eigen::DirectAccessBit)),
                 "rows_of takes a matrix, map or block: evaluate an Eigen expression first");
@@ -36,7 +36,7 @@ auto matrix_rows(T&& matrix) {
 }
 
 template <typename T>
-auto tensor_rows(T&& tensor) {
+GQA_TAG auto tensor_rows(T&& tensor) {
   using Plain = std::remove_cvref_t<T>;
   static_assert(int(Plain::Layout) == int(Eigen::RowMajor),
                 "rows_of needs a RowMajor tensor: write Eigen::Tensor<T, 3, Eigen::RowMajor>");
@@ -56,7 +56,7 @@ auto tensor_rows(T&& tensor) {
 /// 1, or of a row-major matrix, map or block of [tokens, width]; a vector is one row. A TensorView
 /// passes through unchanged, and a tensor of rank 4 is [batch, tokens, heads, dim] as elsewhere.
 template <typename T>
-auto rows_of(T&& x) {
+GQA_TAG auto rows_of(T&& x) {
   using Plain = std::remove_cvref_t<T>;
   if constexpr (detail::is_tensor_view<Plain>) {
     return x;

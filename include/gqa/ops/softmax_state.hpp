@@ -33,13 +33,13 @@ struct SoftmaxState {
   T sum = 0;
 
   /// No key was visible. (A visible NaN makes sum NaN.)
-  bool empty() const { return sum == 0; }
+  GQA_TAG bool empty() const { return sum == 0; }
   /// Natural logarithm of the sum of e^score; -inf for the empty state.
-  T lse() const { return empty() ? empty_max : max * T(ln2) + std::log(sum); }
+  GQA_TAG T lse() const { return empty() ? empty_max : max * T(ln2) + std::log(sum); }
 };
 
 template <typename T>
-constexpr T safe_max(T max) {
+GQA_TAG constexpr T safe_max(T max) {
   return max == SoftmaxState<T>::empty_max ? T(0) : max;
 }
 
@@ -75,8 +75,8 @@ void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& fr
 /// both (FlashInfer's merge_state; natural logarithms). Shapes [batch, q_len, num_heads, value_dim]
 /// and [batch, num_heads, q_len]. SinkLogits belong to exactly one of the parts.
 template <typename T>
-void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T> other_out,
-                  LseView<const T> other_lse) {
+GQA_TAG void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T> other_out,
+                          LseView<const T> other_lse) {
   require(out.shape() == other_out.shape(), "merge_states: out is ", out.shape(),
           ", the other out ", other_out.shape());
   for (const auto& [name, b, h, q] :

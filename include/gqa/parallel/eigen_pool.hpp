@@ -25,14 +25,15 @@ namespace gqa {
 /// stays in the caller for tasks as short as a decode step's.
 class EigenPool {
  public:
-  explicit EigenPool(Eigen::ThreadPoolInterface& pool) : EigenPool(pool, pool.NumThreads() + 1) {}
-  EigenPool(Eigen::ThreadPoolInterface& pool, Index threads)
+  GQA_TAG explicit EigenPool(Eigen::ThreadPoolInterface& pool)
+      : EigenPool(pool, pool.NumThreads() + 1) {}
+  GQA_TAG EigenPool(Eigen::ThreadPoolInterface& pool, Index threads)
       : pool_(&pool), threads_(std::max<Index>(threads, 1)) {}
 
-  Index concurrency() const { return threads_; }
+  GQA_TAG Index concurrency() const { return threads_; }
 
   template <typename F>
-  void run(Index n, F&& fn) const {
+  GQA_TAG void run(Index n, F&& fn) const {
     const Index helpers = std::min(threads_, n) - 1;
     if (helpers <= 0) return Serial{}.run(n, fn);
     // Helpers may begin long after this call has returned, in a busy pool: the counters outlive it,
@@ -56,7 +57,7 @@ class EigenPool {
  private:
   struct Work {
     template <typename F>
-    void take_tasks(F& fn, Index worker) {
+    GQA_TAG void take_tasks(F& fn, Index worker) {
       Index finished = 0;
       for (Index task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks; ++finished) {
         fn(task, worker);
@@ -65,7 +66,7 @@ class EigenPool {
         done.notify_all();
       }
     }
-    void wait() {
+    GQA_TAG void wait() {
       for (Index seen; (seen = done.load(std::memory_order_acquire)) != tasks;) done.wait(seen);
     }
 

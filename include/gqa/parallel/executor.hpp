@@ -13,7 +13,7 @@ namespace gqa {
 
 namespace detail {
 struct AnyTask {
-  void operator()(Index, Index) const noexcept {}
+  GQA_TAG void operator()(Index, Index) const noexcept {}
 };
 }  // namespace detail
 
@@ -30,9 +30,9 @@ concept Executor = requires(E& executor, Index n, detail::AnyTask task) {
 
 /// Everything in the caller, in order.
 struct Serial {
-  static constexpr Index concurrency() { return 1; }
+  GQA_TAG static constexpr Index concurrency() { return 1; }
   template <typename F>
-  void run(Index n, F&& fn) const {
+  GQA_TAG void run(Index n, F&& fn) const {
     for (Index task = 0; task < n; ++task) fn(task, Index{0});
   }
 };

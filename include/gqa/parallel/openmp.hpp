@@ -22,14 +22,14 @@ class OpenMp {
 #ifdef _OPENMP
   OpenMp() : OpenMp(omp_get_max_threads()) {}
 #else
-  OpenMp() : OpenMp(1) {}
+  GQA_TAG OpenMp() : OpenMp(1) {}
 #endif
-  explicit OpenMp(Index threads) : threads_(std::max<Index>(threads, 1)) {}
+  GQA_TAG explicit OpenMp(Index threads) : threads_(std::max<Index>(threads, 1)) {}
 
-  Index concurrency() const { return threads_; }
+  GQA_TAG Index concurrency() const { return threads_; }
 
   template <typename F>
-  void run(Index n, F&& fn) const {
+  GQA_TAG void run(Index n, F&& fn) const {
     if (n <= 0) return;
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>(std::min(threads_, n)))

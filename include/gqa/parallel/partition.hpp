@@ -34,7 +34,7 @@ class TaskList {
  public:
   /// `first` has room for batch + 1 numbers. parts(b) gives the SequenceParts of sequence b.
   template <typename Parts>
-  TaskList(Index* first, Index batch, Index num_kv_heads, Parts parts)
+  GQA_TAG TaskList(Index* first, Index batch, Index num_kv_heads, Parts parts)
       : first_(first), batch_(batch), num_kv_heads_(num_kv_heads) {
     first_[0] = 0;
     for (Index b = 0; b < batch; ++b) {
@@ -43,12 +43,12 @@ class TaskList {
     }
   }
 
-  Index size() const { return first_[batch_]; }
-  Index sequence_of(Index task) const {
+  GQA_TAG Index size() const { return first_[batch_]; }
+  GQA_TAG Index sequence_of(Index task) const {
     return std::upper_bound(first_, first_ + batch_ + 1, task) - first_ - 1;
   }
   /// The task with this number; `parts` are those of its sequence.
-  Task operator()(Index task, Index batch, SequenceParts parts) const {
+  GQA_TAG Task operator()(Index task, Index batch, SequenceParts parts) const {
     Index i = task - first_[batch];
     Task t{.batch = batch};
     t.kv_head = i % num_kv_heads_;
@@ -58,7 +58,7 @@ class TaskList {
     return t;
   }
   /// The number of a task: the inverse.
-  Index number(const Task& t, SequenceParts parts) const {
+  GQA_TAG Index number(const Task& t, SequenceParts parts) const {
     return first_[t.batch] +
            ((parts.row_blocks - 1 - t.row_block) * parts.splits + t.split) * num_kv_heads_ +
            t.kv_head;

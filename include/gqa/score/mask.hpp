@@ -42,19 +42,19 @@ struct Tile {
   Index k_end = 0;
   Index k_pos = 0;
 
-  Index k_pos_min() const { return k_pos; }
-  Index k_pos_max() const { return k_pos + (k_end - k_begin) - 1; }
+  GQA_TAG Index k_pos_min() const { return k_pos; }
+  GQA_TAG Index k_pos_max() const { return k_pos + (k_end - k_begin) - 1; }
 };
 
 /// What a mask says of a tile. `skip`: no pair is visible. `full`: every pair is. `partial` is
 /// always a correct answer, only a slower one.
 enum class Coverage { skip, partial, full };
 
-constexpr Coverage coverage(bool none_visible, bool all_visible) {
+GQA_TAG constexpr Coverage coverage(bool none_visible, bool all_visible) {
   return none_visible ? Coverage::skip : all_visible ? Coverage::full : Coverage::partial;
 }
-constexpr Coverage both(Coverage a, Coverage b) { return a < b ? a : b; }
-constexpr Coverage either(Coverage a, Coverage b) { return a < b ? b : a; }
+GQA_TAG constexpr Coverage both(Coverage a, Coverage b) { return a < b ? a : b; }
+GQA_TAG constexpr Coverage either(Coverage a, Coverage b) { return a < b ? b : a; }
 
 /// Keys [begin, end), counted from some key on; begin may be negative.
 struct KeyRange {
@@ -64,7 +64,7 @@ struct KeyRange {
   Index begin = first;
   Index end = last;
 
-  friend KeyRange both(const KeyRange& a, const KeyRange& b) {
+  GQA_TAG friend KeyRange both(const KeyRange& a, const KeyRange& b) {
     return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
   }
 };
@@ -89,14 +89,14 @@ struct AttentionShape {
   Index head_dim = 0;
   Index value_dim = 0;
 
-  Index group() const { return num_heads / num_kv_heads; }
+  GQA_TAG Index group() const { return num_heads / num_kv_heads; }
 };
 
 /// Every query sees every key: encoders, cross-attention.
 struct NoMask {
-  bool visible(const Where&) const { return true; }
-  KeyRange range(const Where&) const { return {}; }
-  Coverage tile(const Tile&) const { return Coverage::full; }
+  GQA_TAG bool visible(const Where&) const { return true; }
+  GQA_TAG KeyRange range(const Where&) const { return {}; }
+  GQA_TAG Coverage tile(const Tile&) const { return Coverage::full; }
 };
 
 /// A query sees the keys at its own position and before: k_pos <= q_pos.
@@ -105,15 +105,15 @@ struct Causal {
   /// and ONNX's without a past do this; with q_len == kv_len there is no difference.
   bool by_index = false;
 
-  static constexpr Causal top_left() { return {.by_index = true}; }
+  GQA_TAG static constexpr Causal top_left() { return {.by_index = true}; }
 
-  bool visible(const Where& w) const {
+  GQA_TAG bool visible(const Where& w) const {
     return by_index ? w.k_index <= w.q_index : w.k_pos <= w.q_pos;
   }
-  KeyRange range(const Where& w) const {
+  GQA_TAG KeyRange range(const Where& w) const {
     return {.end = (by_index ? w.q_index - w.k_index : w.q_pos - w.k_pos) + 1};
   }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG Coverage tile(const Tile& t) const {
     return by_index ? coverage(t.k_begin > t.q_end - 1, t.k_end - 1 <= t.q_begin)
                     : coverage(t.k_pos_min() > t.q_pos_max, t.k_pos_max() <= t.q_pos_min);
   }
@@ -129,26 +129,26 @@ struct SlidingWindow {
   Index right = unlimited;
 
   /// Hugging Face's `sliding_window = W`: the last W keys, oneself included.
-  static SlidingWindow from_hf(Index window) {
+  GQA_TAG static SlidingWindow from_hf(Index window) {
     require(window > 0, "SlidingWindow::from_hf: the window must be positive, is ", window);
     return {.left = window - 1, .right = 0};
   }
   /// FlashAttention's `window_size = (left, right)`, where -1 is unlimited; ONNX's too.
-  static SlidingWindow from_flash(Index left, Index right) {
+  GQA_TAG static SlidingWindow from_flash(Index left, Index right) {
     require(left >= -1 && right >= -1,
             "SlidingWindow::from_flash: window sizes are -1 or more, got ", left, " and ", right);
     return {.left = left, .right = right};
   }
 
-  bool visible(const Where& w) const {
+  GQA_TAG bool visible(const Where& w) const {
     return (left < 0 || w.k_pos >= w.q_pos - left) && (right < 0 || w.k_pos <= w.q_pos + right);
   }
-  KeyRange range(const Where& w) const {
+  GQA_TAG KeyRange range(const Where& w) const {
     const Index own = w.q_pos - w.k_pos;
     return {.begin = left < 0 ? KeyRange::first : own - left,
             .end = right < 0 ? KeyRange::last : own + right + 1};
   }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG Coverage tile(const Tile& t) const {
     const bool before = left >= 0 && t.k_pos_max() < t.q_pos_min - left;
     const bool behind = right >= 0 && t.k_pos_min() > t.q_pos_max + right;
     const bool all_left = left < 0 || t.k_pos_min() >= t.q_pos_max - left;
@@ -165,8 +165,8 @@ struct KeepFirst {
 
   Index count = 0;
 
-  bool visible(const Where& w) const { return w.k_pos < count; }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG bool visible(const Where& w) const { return w.k_pos < count; }
+  GQA_TAG Coverage tile(const Tile& t) const {
     return coverage(t.k_pos_min() >= count, t.k_pos_max() < count);
   }
 };
@@ -176,18 +176,20 @@ struct PrefixLm {
   Index length = 0;
   std::span<const Index> lengths = {};  ///< one per sequence of the batch, instead of `length`
 
-  Index prefix_of(Index batch) const {
+  GQA_TAG Index prefix_of(Index batch) const {
     return lengths.empty() ? length : lengths[static_cast<std::size_t>(batch)];
   }
-  void check(const AttentionShape& s) const {
+  GQA_TAG void check(const AttentionShape& s) const {
     require(lengths.empty() || std::ssize(lengths) == s.batch, "PrefixLm has ", std::ssize(lengths),
             " lengths for a batch of ", s.batch);
   }
-  bool visible(const Where& w) const { return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos; }
-  KeyRange range(const Where& w) const {
+  GQA_TAG bool visible(const Where& w) const {
+    return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos;
+  }
+  GQA_TAG KeyRange range(const Where& w) const {
     return {.end = std::max(prefix_of(w.batch), w.q_pos + 1) - w.k_pos};
   }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG Coverage tile(const Tile& t) const {
     const Index prefix = prefix_of(t.batch);
     return coverage(t.k_pos_min() >= prefix && t.k_pos_min() > t.q_pos_max,
                     t.k_pos_max() < prefix || t.k_pos_max() <= t.q_pos_min);
@@ -202,7 +204,7 @@ struct Documents {
   Index q_len = 0;   ///< row length of q_ids
   Index kv_len = 0;  ///< row length of k_ids
 
-  void check(const AttentionShape& s) const {
+  GQA_TAG void check(const AttentionShape& s) const {
     require(q_len >= s.q_len && std::ssize(q_ids) == s.batch * q_len, "Documents has ",
             std::ssize(q_ids), " query ids in rows of ", q_len, " for [batch, q_len] = [", s.batch,
             ", ", s.q_len, "]");
@@ -210,11 +212,11 @@ struct Documents {
             std::ssize(k_ids), " key ids in rows of ", kv_len, " for [batch, kv_len] = [", s.batch,
             ", ", s.kv_len, "]");
   }
-  bool visible(const Where& w) const {
+  GQA_TAG bool visible(const Where& w) const {
     return q_ids[static_cast<std::size_t>(w.batch * q_len + w.q_index)] ==
            k_ids[static_cast<std::size_t>(w.batch * kv_len + w.k_index)];
   }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG Coverage tile(const Tile& t) const {
     const auto range = [](std::span<const int> ids, Index begin, Index end) {
       const auto part =
           ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
@@ -241,13 +243,14 @@ class DenseView {
     Index kv_len = 0;
   };
 
-  constexpr DenseView() = default;
+  GQA_TAG constexpr DenseView() = default;
   /// Dense, row-major.
-  DenseView(const T* data, const Shape& shape) : data_(data), shape_(shape) {}
+  GQA_TAG DenseView(const T* data, const Shape& shape) : data_(data), shape_(shape) {}
   /// Eigen tensors of rank 4, or of rank 2: [q_len, kv_len].
   template <typename Tensor>
     requires detail::EigenTensor<const Tensor>
-  DenseView(const Tensor& tensor) : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
+  GQA_TAG DenseView(const Tensor& tensor)
+      : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
     static_assert(int(Tensor::Layout) == int(Eigen::RowMajor), "gqa views need a RowMajor tensor");
     static_assert(
         Tensor::NumDimensions == 2 || Tensor::NumDimensions == 4,
@@ -261,15 +264,15 @@ class DenseView {
     shape_.kv_len = tensor.dimension(n - 1);
   }
 
-  const Shape& shape() const { return shape_; }
+  GQA_TAG const Shape& shape() const { return shape_; }
   /// The row of one query, kv_len numbers.
-  const T* row(Index batch, Index head, Index q_index) const {
+  GQA_TAG const T* row(Index batch, Index head, Index q_index) const {
     const Index b = shape_.batch == 1 ? 0 : batch;
     const Index h = shape_.num_heads == 1 ? 0 : head;
     const Index q = shape_.q_len == 1 ? 0 : q_index;
     return data_ + ((b * shape_.num_heads + h) * shape_.q_len + q) * shape_.kv_len;
   }
-  void check(const AttentionShape& s, const char* name) const {
+  GQA_TAG void check(const AttentionShape& s, const char* name) const {
     const auto fits = [&](Index have, Index want, const char* dimension) {
       require(have == want || have == 1, name, " has ", dimension, " ", have, ", expected ", want,
               " or 1");
@@ -280,7 +283,7 @@ class DenseView {
   }
   /// Calls fn for each number of a tile that is inside of the view, until fn returns false.
   template <typename F>
-  void for_each_in(const Tile& t, F fn) const {
+  GQA_TAG void for_each_in(const Tile& t, F fn) const {
     for (Index q = t.q_begin; q < t.q_end; ++q) {
       const T* numbers = row(t.batch, t.head, q);
       for (Index k = t.k_begin; k < std::min(t.k_end, shape_.kv_len); ++k) {
@@ -298,7 +301,7 @@ namespace detail {
 
 /// Coverage of a tile of a DenseView, given which numbers are visible; keys behind it are hidden.
 template <typename T, typename Visible>
-Coverage dense_coverage(const DenseView<T>& numbers, const Tile& t, Visible visible) {
+GQA_TAG Coverage dense_coverage(const DenseView<T>& numbers, const Tile& t, Visible visible) {
   bool any = false;
   bool all = t.k_end <= numbers.shape().kv_len;
   numbers.for_each_in(t, [&](T x) {
@@ -316,11 +319,11 @@ struct DenseMask {
 
   DenseView<bool> values;
 
-  void check(const AttentionShape& s) const { values.check(s, "DenseMask"); }
-  bool visible(const Where& w) const {
+  GQA_TAG void check(const AttentionShape& s) const { values.check(s, "DenseMask"); }
+  GQA_TAG bool visible(const Where& w) const {
     return w.k_index < values.shape().kv_len && values.row(w.batch, w.head, w.q_index)[w.k_index];
   }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG Coverage tile(const Tile& t) const {
     return detail::dense_coverage(values, t, [](bool x) { return x; });
   }
 };
@@ -332,11 +335,11 @@ struct MaskFunction {
 
   F function;
 
-  bool visible(const Where& w) const { return function(w); }
-  Coverage tile(const Tile&) const { return Coverage::partial; }
+  GQA_TAG bool visible(const Where& w) const { return function(w); }
+  GQA_TAG Coverage tile(const Tile&) const { return Coverage::partial; }
 };
 template <typename F>
-MaskFunction<F> mask_function(F function) {
+GQA_TAG MaskFunction<F> mask_function(F function) {
   return {std::move(function)};
 }
 

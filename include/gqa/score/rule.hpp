@@ -61,25 +61,25 @@ struct SoftCap {
 
   float cap = 50.0f;
 
-  void check(const AttentionShape&) const {
+  GQA_TAG void check(const AttentionShape&) const {
     require(cap > 0, "SoftCap: the cap must be positive, is ", cap);
   }
   template <typename T>
-  T score(T x, const Where&) const {
+  GQA_TAG T score(T x, const Where&) const {
     return T(cap) * std::tanh(x / T(cap));
   }
   template <typename T>
-  simd::Pack<T> scores(simd::Pack<T> x, const Where&) const {
+  GQA_TAG simd::Pack<T> scores(simd::Pack<T> x, const Where&) const {
     const auto c = simd::Pack<T>::broadcast(T(cap));
     return c * tanh(x / c);
   }
   template <typename T>
-  T derivative(T x, const Where&) const {
+  GQA_TAG T derivative(T x, const Where&) const {
     const T t = std::tanh(x / T(cap));
     return 1 - t * t;
   }
   template <typename T>
-  simd::Pack<T> derivatives(simd::Pack<T> x, const Where&) const {
+  GQA_TAG simd::Pack<T> derivatives(simd::Pack<T> x, const Where&) const {
     const auto t = tanh(x / simd::Pack<T>::broadcast(T(cap)));
     return simd::Pack<T>::broadcast(T(1)) - t * t;
   }
@@ -91,12 +91,12 @@ class Alibi {
   static constexpr bool is_shift = true;
 
   /// slopes [num_heads].
-  explicit Alibi(std::vector<float> slopes)
+  GQA_TAG explicit Alibi(std::vector<float> slopes)
       : slopes_(std::make_shared<const std::vector<float>>(std::move(slopes))) {}
 
   /// 2^(-8/n), 2^(-16/n), … for n heads; for n that is no power of two, the paper's code: those of
   /// the power of two below, then every other one of twice that.
-  static Alibi standard(Index num_heads) {
+  GQA_TAG static Alibi standard(Index num_heads) {
     require(num_heads > 0, "Alibi::standard: num_heads must be positive, is ", num_heads);
     Index power = 1;
     while (2 * power <= num_heads) power *= 2;
@@ -110,18 +110,18 @@ class Alibi {
     }
     return Alibi(std::move(slopes));
   }
-  const std::vector<float>& slopes() const { return *slopes_; }
+  GQA_TAG const std::vector<float>& slopes() const { return *slopes_; }
 
-  void check(const AttentionShape& s) const {
+  GQA_TAG void check(const AttentionShape& s) const {
     require(std::ssize(*slopes_) == s.num_heads, "Alibi has ", std::ssize(*slopes_),
             " slopes for num_heads ", s.num_heads);
   }
   template <typename T>
-  T score(T x, const Where& w) const {
+  GQA_TAG T score(T x, const Where& w) const {
     return x + T((*slopes_)[static_cast<std::size_t>(w.head)]) * static_cast<T>(w.k_pos - w.q_pos);
   }
   template <typename T>
-  simd::Pack<T> scores(simd::Pack<T> x, const Where& first) const {
+  GQA_TAG simd::Pack<T> scores(simd::Pack<T> x, const Where& first) const {
     using Pack = simd::Pack<T>;
     const Pack distances =
         Pack::broadcast(static_cast<T>(first.k_pos - first.q_pos)) + simd::iota<T>();
@@ -143,7 +143,7 @@ struct RelativeBias {
   bool bidirectional = true;  ///< half of the buckets for keys behind the query (encoders)
   Index max_distance = 128;
 
-  void check(const AttentionShape& s) const {
+  GQA_TAG void check(const AttentionShape& s) const {
     require(num_heads == s.num_heads, "RelativeBias is for num_heads ", num_heads, ", not ",
             s.num_heads);
     require(std::ssize(table) == num_buckets * num_heads, "RelativeBias has ", std::ssize(table),
@@ -152,7 +152,7 @@ struct RelativeBias {
     require(exact >= 1 && max_distance > exact, "RelativeBias: max_distance ", max_distance,
             " must exceed the ", exact, " exact buckets, of which there must be one");
   }
-  Index bucket_of(Index distance) const {  // k_pos - q_pos
+  GQA_TAG Index bucket_of(Index distance) const {  // k_pos - q_pos
     const Index buckets = bidirectional ? num_buckets / 2 : num_buckets;
     const Index first = bidirectional && distance > 0 ? buckets : 0;
     const Index n = bidirectional ? std::abs(distance) : std::max<Index>(-distance, 0);
@@ -164,7 +164,7 @@ struct RelativeBias {
     return first + std::min(exact + static_cast<Index>(position), buckets - 1);
   }
   template <typename T>
-  T score(T x, const Where& w) const {
+  GQA_TAG T score(T x, const Where& w) const {
     const Index i = bucket_of(w.k_pos - w.q_pos) * num_heads + w.head;
     return x + T(table[static_cast<std::size_t>(i)]);
   }
@@ -179,22 +179,22 @@ struct AdditiveBias {
 
   DenseView<T> values;
 
-  void check(const AttentionShape& s) const { values.check(s, "AdditiveBias"); }
-  bool visible(const Where& w) const {
+  GQA_TAG void check(const AttentionShape& s) const { values.check(s, "AdditiveBias"); }
+  GQA_TAG bool visible(const Where& w) const {
     return w.k_index < values.shape().kv_len &&
            finite_or_nan(values.row(w.batch, w.head, w.q_index)[w.k_index]);
   }
-  Coverage tile(const Tile& t) const {
+  GQA_TAG Coverage tile(const Tile& t) const {
     return detail::dense_coverage(values, t, [](T x) { return finite_or_nan(x); });
   }
   template <typename Real>
-  Real score(Real x, const Where& w) const {
+  GQA_TAG Real score(Real x, const Where& w) const {
     if (w.k_index >= values.shape().kv_len) return -std::numeric_limits<Real>::infinity();
     return x + static_cast<Real>(values.row(w.batch, w.head, w.q_index)[w.k_index]);
   }
 
  private:
-  static bool finite_or_nan(T x) { return !(x == -std::numeric_limits<T>::infinity()); }
+  GQA_TAG static bool finite_or_nan(T x) { return !(x == -std::numeric_limits<T>::infinity()); }
 };
 template <typename Tensor>
 AdditiveBias(const Tensor&) -> AdditiveBias<std::remove_const_t<detail::ElementOf<Tensor>>>;
@@ -206,11 +206,11 @@ AdditiveBias(DenseView<T>) -> AdditiveBias<T>;
 struct SinkLogits {
   std::span<const float> logits;  ///< [num_heads]
 
-  void check(const AttentionShape& s) const {
+  GQA_TAG void check(const AttentionShape& s) const {
     require(std::ssize(logits) == s.num_heads, "SinkLogits has ", std::ssize(logits),
             " logits for num_heads ", s.num_heads);
   }
-  float sink(Index head) const { return logits[static_cast<std::size_t>(head)]; }
+  GQA_TAG float sink(Index head) const { return logits[static_cast<std::size_t>(head)]; }
 };
 
 /// Stands for the derivative that a ScoreFunction doesn't have.
@@ -224,21 +224,21 @@ struct ScoreFunction {
   Derivative derivative_function = {};
 
   template <typename T>
-  T score(T x, const Where& w) const {
+  GQA_TAG T score(T x, const Where& w) const {
     return static_cast<T>(function(x, w));
   }
   template <typename T>
     requires(!std::same_as<Derivative, NoDerivative>)
-  T derivative(T x, const Where& w) const {
+  GQA_TAG T derivative(T x, const Where& w) const {
     return static_cast<T>(derivative_function(x, w));
   }
 };
 template <typename F>
-ScoreFunction<F> score_function(F function) {
+GQA_TAG ScoreFunction<F> score_function(F function) {
   return {std::move(function)};
 }
 template <typename F, typename Derivative>
-ScoreFunction<F, Derivative> score_function(F function, Derivative derivative) {
+GQA_TAG ScoreFunction<F, Derivative> score_function(F function, Derivative derivative) {
   return {std::move(function), std::move(derivative)};
 }
 

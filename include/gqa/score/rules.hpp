@@ -48,7 +48,7 @@ inline constexpr bool is_relative_bias = std::same_as<P, RelativeBias>;
 enum class MaskKind { none, plain, window, exception };
 
 template <typename P>
-constexpr MaskKind mask_kind() {
+GQA_TAG constexpr MaskKind mask_kind() {
   if constexpr (!Mask<P>) {
     return MaskKind::none;
   } else if constexpr (requires { P::is_window; }) {
@@ -67,7 +67,7 @@ concept HasRange = Mask<P> && requires(const P& part, const Where& where) {
 };
 
 template <typename P>
-constexpr bool is_per_head() {
+GQA_TAG constexpr bool is_per_head() {
   if constexpr (requires { P::per_head; }) {
     return P::per_head;
   } else {
@@ -76,7 +76,7 @@ constexpr bool is_per_head() {
 }
 
 template <typename P>
-constexpr ScoreStage stage_of() {
+GQA_TAG constexpr ScoreStage stage_of() {
   if constexpr (requires { P::stage; }) {
     return P::stage;
   } else {
@@ -94,7 +94,7 @@ concept RulePart = Mask<P> || ScoreRule<P> || detail::HasScale<P> || detail::Has
 template <RulePart... Parts>
 class Rules {
  public:
-  explicit Rules(std::tuple<Parts...> parts) : parts_(std::move(parts)) {}
+  GQA_TAG explicit Rules(std::tuple<Parts...> parts) : parts_(std::move(parts)) {}
 
   static constexpr bool has_scores = (ScoreRule<Parts> || ...);
   static constexpr bool has_sinks = (detail::HasSink<Parts> || ...);
@@ -103,13 +103,13 @@ class Rules {
   static_assert((int{detail::HasSink<Parts>} + ... + 0) <= 1, "Rules: more than one SinkLogits");
 
   /// Throws std::invalid_argument if a part doesn't fit the call.
-  void check(const AttentionShape& shape) const {
+  GQA_TAG void check(const AttentionShape& shape) const {
     each([&](const auto& part) {
       if constexpr (detail::HasCheck<std::remove_cvref_t<decltype(part)>>) part.check(shape);
     });
   }
 
-  bool visible(const Where& where) const {
+  GQA_TAG bool visible(const Where& where) const {
     bool windows = true, exception = false, rest = true;
     each([&]<typename P>(const P& part) {
       constexpr auto kind = detail::mask_kind<P>();
@@ -125,7 +125,7 @@ class Rules {
   /// Does each query see a stretch of keys?
   static constexpr bool has_range = ((!Mask<Parts> || detail::HasRange<Parts>)&&...);
   /// The keys that the query of `where` sees, counted from the key of `where`.
-  KeyRange range(const Where& where) const
+  GQA_TAG KeyRange range(const Where& where) const
     requires has_range
   {
     KeyRange seen;
@@ -135,7 +135,7 @@ class Rules {
     return seen;
   }
 
-  Coverage tile(const Tile& tile) const {
+  GQA_TAG Coverage tile(const Tile& tile) const {
     Coverage windows = Coverage::full, exception = Coverage::skip, rest = Coverage::full;
     each([&]<typename P>(const P& part) {
       constexpr auto kind = detail::mask_kind<P>();
@@ -149,7 +149,7 @@ class Rules {
   }
 
   /// The same for query heads [first_head, first_head + num_heads): what they agree on, or partial.
-  Coverage tile(Tile tile, Index first_head, Index num_heads) const {
+  GQA_TAG Coverage tile(Tile tile, Index first_head, Index num_heads) const {
     tile.head = first_head;
     Coverage seen = this->tile(tile);
     for (Index h = 1; per_head && h < num_heads && seen != Coverage::partial; ++h) {
@@ -160,7 +160,7 @@ class Rules {
   }
 
   /// The factor of q·k.
-  double scale(Index head_dim) const {
+  GQA_TAG double scale(Index head_dim) const {
     double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
     each([&]<typename P>(const P& part) {
       if constexpr (detail::HasScale<P>) scale = part.scale;
@@ -170,7 +170,7 @@ class Rules {
 
   /// The score rules of one stage applied to a scaled score.
   template <ScoreStage Stage, typename T>
-  T score_stage(T x, const Where& where) const {
+  GQA_TAG T score_stage(T x, const Where& where) const {
     each([&]<typename P>(const P& part) {
       if constexpr (ScoreRule<P>) {
         if constexpr (detail::stage_of<P>() == Stage) x = part.score(x, where);
@@ -181,7 +181,7 @@ class Rules {
 
   /// All score rules, in the order of their stages, applied to a scaled score.
   template <typename T>
-  T score(T x, const Where& where) const {
+  GQA_TAG T score(T x, const Where& where) const {
     return score_stage<ScoreStage::biased>(score_stage<ScoreStage::capped>(x, where), where);
   }
 
@@ -192,7 +192,7 @@ class Rules {
 
   /// The same for consecutive keys, the first of which `first` describes.
   template <typename T>
-  simd::Pack<T> scores(simd::Pack<T> x, const Where& first) const {
+  GQA_TAG simd::Pack<T> scores(simd::Pack<T> x, const Where& first) const {
     const auto apply = [&]<typename P>(const P& part, ScoreStage stage) {
       if constexpr (ScoreRule<P>) {
         if (detail::stage_of<P>() == stage) x = part.scores(x, first);
@@ -226,7 +226,7 @@ class Rules {
   };
   /// The score rules of one stage applied to a score and its derivatives.
   template <ScoreStage Stage, typename T>
-  Derivative<T> derivative_stage(Derivative<T> at, const Where& where) const {
+  GQA_TAG Derivative<T> derivative_stage(Derivative<T> at, const Where& where) const {
     each([&]<typename P>(const P& part) {
       if constexpr (ScoreRule<P>) {
         if constexpr (detail::stage_of<P>() == Stage) {
@@ -245,7 +245,7 @@ class Rules {
   }
   /// All score rules, in the order of their stages, applied to a scaled score.
   template <typename T>
-  Derivative<T> score_derivative(T x, const Where& where) const {
+  GQA_TAG Derivative<T> score_derivative(T x, const Where& where) const {
     return derivative_stage<ScoreStage::biased>(
         derivative_stage<ScoreStage::capped>(Derivative<T>{.score = x}, where), where);
   }
@@ -253,7 +253,7 @@ class Rules {
   /// The same for consecutive keys, without a bias: x becomes the scores, the result is their
   /// derivatives.
   template <typename T>
-  simd::Pack<T> score_derivatives(simd::Pack<T>& x, const Where& first) const {
+  GQA_TAG simd::Pack<T> score_derivatives(simd::Pack<T>& x, const Where& first) const {
     auto derivatives = simd::Pack<T>::broadcast(T(1));
     const auto apply = [&]<typename P>(const P& part, ScoreStage stage) {
       if constexpr (ScoreRule<P>) {
@@ -268,7 +268,7 @@ class Rules {
   }
 
   /// The sink logit of a head; -inf, which takes no part, without SinkLogits.
-  float sink([[maybe_unused]] Index head) const {
+  GQA_TAG float sink([[maybe_unused]] Index head) const {
     float sink = -std::numeric_limits<float>::infinity();
     each([&]<typename P>(const P& part) {
       if constexpr (detail::HasSink<P>) sink = part.sink(head);
@@ -276,11 +276,11 @@ class Rules {
     return sink;
   }
 
-  const std::tuple<Parts...>& parts() const { return parts_; }
+  GQA_TAG const std::tuple<Parts...>& parts() const { return parts_; }
 
  private:
   template <typename F>
-  void each(F f) const {
+  GQA_TAG void each(F f) const {
     std::apply([&](const auto&... part) { (f(part), ...); }, parts_);
   }
 
@@ -294,7 +294,7 @@ template <typename... P>
 inline constexpr bool is_rules<Rules<P...>> = true;
 
 template <typename T>
-auto parts_of(T part) {
+GQA_TAG auto parts_of(T part) {
   if constexpr (is_rules<T>) {
     return part.parts();
   } else {
@@ -302,7 +302,7 @@ auto parts_of(T part) {
   }
 }
 template <typename... Parts>
-auto make_rules(std::tuple<Parts...> parts) {
+GQA_TAG auto make_rules(std::tuple<Parts...> parts) {
   return Rules<Parts...>(std::move(parts));
 }
 }  // namespace detail
@@ -313,7 +313,7 @@ concept RulesOrPart = detail::is_rules<T> || RulePart<T>;
 
 /// A part by itself as Rules; Rules as they are, without a copy (parts may own memory).
 template <RulesOrPart T>
-decltype(auto) as_rules(const T& part) {
+GQA_TAG decltype(auto) as_rules(const T& part) {
   if constexpr (detail::is_rules<T>) {
     return (part);
   } else {
@@ -322,7 +322,7 @@ decltype(auto) as_rules(const T& part) {
 }
 
 template <RulesOrPart A, RulesOrPart B>
-auto operator&(A a, B b) {
+GQA_TAG auto operator&(A a, B b) {
   return detail::make_rules(
       std::tuple_cat(detail::parts_of(std::move(a)), detail::parts_of(std::move(b))));
 }

@@ -37,12 +37,8 @@ GQA_INLINE void prefetch_to_write([[maybe_unused]] const void* p) {
 
 inline namespace GQA_ISA {
 
-/// The registers' name, as explain() and benchmarks print it: GQA_ISA without its "isa_".
-inline constexpr const char* isa_name = &GQA_QUOTED_VALUE(GQA_ISA)[4];
-
-/// A type of its own for each instruction set. A member function that leads to SIMD takes it as a
-/// defaulted template argument, as its class can't be in the tagged namespace.
-struct IsaTag {};
+/// The registers' name, as explain() and benchmarks print it.
+inline constexpr const char* isa_name = GQA_QUOTED_VALUE(GQA_ISA_NAME);
 
 /// Vector registers that a tile may count on.
 inline constexpr int registers =
