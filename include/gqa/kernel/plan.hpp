@@ -55,9 +55,9 @@ struct Scratch {
   struct Worker {
     typename Block::Scratch rows;
     Block* blocks;  // [heads_together], not yet constructed
-    SoftmaxState<T>* states;
+    RowState<T>* states;
     T* out;  // [block_rows][padded value_dim]
-    SoftmaxState<T>* total_states;
+    RowState<T>* total_states;
     T* total_out;     // [block_rows][padded value_dim]
     Storage* packed;  // one block, of a source of rows
     std::byte* more;  // scratch of the row blocks of further KV heads
@@ -72,7 +72,7 @@ struct Scratch {
         first_split(carver_.take<Index>(plan.split_kv ? batch + 1 : 0)),
         splits(carver_.take<Index>(plan.splits)),
         first_row(carver_.take<Index>(plan.split_kv ? batch + 1 : 0)),
-        states(carver_.take<SoftmaxState<T>>(plan.split_rows)),
+        states(carver_.take<RowState<T>>(plan.split_rows)),
         out(carver_.take<T>(plan.split_rows * layout.padded_value_dim())),
         workers_(base ? base + carver_.bytes() : nullptr) {
     Carver one;
@@ -91,9 +91,9 @@ struct Scratch {
   Worker carve_worker(Carver& carver) const {
     return {.rows = typename Block::Scratch(carver, block_rows_, layout_),
             .blocks = carver.take<Block>(heads_together_),
-            .states = carver.take<SoftmaxState<T>>(block_rows_),
+            .states = carver.take<RowState<T>>(block_rows_),
             .out = carver.take<T>(out_elements()),
-            .total_states = carver.take<SoftmaxState<T>>(block_rows_),
+            .total_states = carver.take<RowState<T>>(block_rows_),
             .total_out = carver.take<T>(out_elements()),
             .packed = carver.take<Storage>(layout_.block_elements()),
             .more = carver.take<std::byte>(static_cast<Index>(more_bytes()))};
@@ -114,12 +114,12 @@ struct Scratch {
   Index heads_together_;
 
  public:
-  Index* first_task;   // [batch + 1]
-  Index* first_split;  // [batch + 1], where splits are tasks: where in `splits` a sequence's begin
-  Index* splits;       // [plan.splits], their numbers
-  Index* first_row;    // [batch + 1], where in `states` and `out` a sequence's tasks begin
-  SoftmaxState<T>* states;  // [plan.split_rows]
-  T* out;                   // [plan.split_rows][padded value_dim]
+  Index* first_task;    // [batch + 1]
+  Index* first_split;   // [batch + 1], where splits are tasks: where in `splits` a sequence's begin
+  Index* splits;        // [plan.splits], their numbers
+  Index* first_row;     // [batch + 1], where in `states` and `out` a sequence's tasks begin
+  RowState<T>* states;  // [plan.split_rows]
+  T* out;               // [plan.split_rows][padded value_dim]
   std::size_t bytes = 0;
 
  private:

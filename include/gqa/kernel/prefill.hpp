@@ -74,7 +74,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
 
 /// Divides by the sums, adds the sink logits, and writes out and lse.
 template <typename Call, typename T>
-void write_rows(const Call& call, const RowBlockOf<Call>& rows, const SoftmaxState<T>* states,
+void write_rows(const Call& call, const RowBlockOf<Call>& rows, const RowState<T>* states,
                 const T* out, Index out_row) {
   const auto row_of = [&](Index r) {
     return call.out_row(rows.batch(), rows.row(r).q_index, rows.row(r).head);
@@ -87,15 +87,16 @@ void write_rows(const Call& call, const RowBlockOf<Call>& rows, const SoftmaxSta
       simd::prefetch_to_write(row_of(r + ahead) + c);
     }
     const QueryRow& at = rows.row(r);
-    SoftmaxState<T> state = states[r];
+    RowState<T> state = states[r];
     T numerator = 1;  // what the sink logit leaves of the row's own weights
     if constexpr (Call::Rules::has_sinks) {
       // A state with the weight of one key and no value.
-      const SoftmaxState<T> sink{.max = static_cast<T>(call.rules.sink(at.head)) * T(log2e),
-                                 .sum = 1};
+      const RowState<T> sink{
+          .max = static_cast<T>(call.rules.sink(at.head)) * RowState<T>::score_factor, .sum = 1};
       const T max = safe_max(sink.max > state.max ? sink.max : state.max);
-      numerator = simd::exp2(state.max - max);
-      state.sum = simd::fma(numerator, state.sum, simd::exp2(sink.max - max));
+      const auto weight = [max](T other) { return simd::exp2((other - max) * RowState<T>::unit); };
+      numerator = weight(state.max);
+      state.sum = simd::fma(numerator, state.sum, weight(sink.max));
       state.max = max;
     }
     Out* y = row_of(r);

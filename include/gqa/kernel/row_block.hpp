@@ -93,7 +93,7 @@ class RowBlock {
   const QueryRow& row(Index r) const { return queries_[r]; }
 
   /// Starts a new range of keys, whose result goes to `states` and `out`.
-  void reset(SoftmaxState<T>* states, T* out) { softmax_.reset(rows(), states, out); }
+  void reset(RowState<T>* states, T* out) { softmax_.reset(rows(), states, out); }
 
   /// Does no row see any key of [k_begin, k_end)?
   bool skips(Index k_begin, Index k_end) const {

@@ -21,6 +21,7 @@ class RowSoftmax {
   using Weight = WeightFactor<Storage>;
   using Queries = QueryRows<Storage>;
   static constexpr bool quantized = is_quantized<Storage>;
+  using State = RowState<T>;
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
   struct Scratch {
@@ -54,9 +55,10 @@ class RowSoftmax {
       : rules_(rules),
         layout_(layout),
         scratch_(scratch),
-        scale_(static_cast<T>(rules.scale(layout.head_dim()) * (has_scores ? 1.0 : log2e))),
+        scale_(static_cast<T>(rules.scale(layout.head_dim()) *
+                              (has_scores ? 1.0 : log2e / State::unit))),
         scales_differences_(!has_scores && !quantized && scale_ > least_scale),
-        difference_scale_(scales_differences_ ? scale_ : T(1)),
+        difference_scale_((scales_differences_ ? scale_ : T(1)) * unit),
         slack_(quantized ? T(0) : T(8) / difference_scale_) {}
 
   T* scores(Index r) const { return scratch_.scores + r * block_keys; }
@@ -65,17 +67,17 @@ class RowSoftmax {
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
 
   /// Starts a new range of keys for rows [0, rows), whose result goes to `states` and `out`.
-  void reset(Index rows, SoftmaxState<T>* states, T* out) {
+  void reset(Index rows, State* states, T* out) {
     states_ = states;
     out_ = out;
-    std::fill_n(states, rows, SoftmaxState<T>{});
+    std::fill_n(states, rows, State{});
     std::fill_n(out, rows * layout_.padded_value_dim(), T(0));
     std::fill_n(scratch_.sums, rows * Pack::size, T(0));
   }
   /// Completes the states: adds up the lanes of the sums, scales the maxima.
   void finish(Index rows) {
     for (Index r = 0; r < rows; ++r) {
-      states_[r].max *= difference_scale_;
+      states_[r].max *= difference_scale_ / unit;
       states_[r].sum = reduce_add(Pack::load(sums(r)));
     }
   }
@@ -131,8 +133,9 @@ class RowSoftmax {
   static constexpr bool has_scores = Rules::has_scores;
   static constexpr int packs = static_cast<int>(block_keys / Pack::size);
   static constexpr int strip_packs = packs / 2;
+  static constexpr T unit = State::unit;
   /// Under which 8 / scale might be infinite.
-  static constexpr T least_scale = 64 * std::numeric_limits<T>::min();
+  static constexpr T least_scale = 32 * std::numeric_limits<T>::min();
 
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
 
@@ -158,7 +161,7 @@ class RowSoftmax {
     Pack sum = Pack::load(sums(r));
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) {
-      x[i] = exp2(x[i] - reference);
+      x[i] = exp2((x[i] - reference) * Pack::broadcast(unit));
       sum = sum + x[i];
     }
     sum.store(sums(r));
@@ -168,7 +171,7 @@ class RowSoftmax {
   /// Pack i of the scores of row r.
   T* score_pack(Index r, Index i) const { return scores(r) + i * Pack::size; }
 
-  /// Pack i of the scores of row r, scaled, and times log2(e) where no score rule follows.
+  /// Pack i of the scores of row r, scaled, and in the state's unit where no score rule follows.
   Pack scaled(const Queries& queries, Index r, Index i, const Storage* block) const {
     const Pack s = Pack::load(score_pack(r, i));
     if constexpr (quantized) {
@@ -188,7 +191,7 @@ class RowSoftmax {
     float visible_scales[block_keys];
     if (hides_some) {
       for (Index j = 0; j < block_keys; ++j) {
-        visible_scales[j] = scores(r)[j] == SoftmaxState<T>::empty_max ? 0.0f : value_scales[j];
+        visible_scales[j] = scores(r)[j] == State::empty_max ? 0.0f : value_scales[j];
       }
       value_scales = visible_scales;
     }
@@ -199,19 +202,25 @@ class RowSoftmax {
       largest = max(x[i], largest);
       poison = fma(x[i], Pack::zero(), poison);
     }
-    // Of weights so small that 255 / most isn't finite, nothing is left beside the row's largest.
-    const T most = reduce_max(largest);
-    const bool counts = most > T(255) * std::numeric_limits<T>::min();
-    const Pack inverse = Pack::broadcast(counts ? T(255) / most : T(0));
-    scratch_.weight_scale[r] = (counts ? most / T(255) : T(0)) + reduce_add(poison);
+    T most = reduce_max(largest);
+    T shrink = 1;
+    if (most < T(255) * std::numeric_limits<T>::min()) {  // 255 / most might be infinite
+      constexpr T lift = T(1 << 30) * T(1 << 30);
+      GQA_UNROLL
+      for (int i = 0; i < packs; ++i) x[i] = x[i] * Pack::broadcast(lift);
+      most *= lift;
+      shrink = 1 / lift;
+    }
+    const Pack inverse = Pack::broadcast(most > 0 ? T(255) / most : T(0));
+    scratch_.weight_scale[r] = most / T(255) * shrink + reduce_add(poison);
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) {
       simd::Dot<Storage, Product::outputs>::round(x[i] * inverse, weights(r) + i * Pack::size);
     }
   }
 
-  /// The score rules of row r, and -inf for what it doesn't see. log2(e) comes behind the rules,
-  /// and the scale before them in a loop of its own: in one, a compiler might contract
+  /// The score rules of row r, and -inf for what it doesn't see. The state's unit comes after the
+  /// rules, and the scale before them in a loop of its own: in one, a compiler might contract
   /// s · scale + bias in one place and not another.
   void apply_rules(const Queries& queries, Index r, Index first, Index keys,
                    const Seen& seen) const {
@@ -224,16 +233,16 @@ class RowSoftmax {
         if constexpr (Rules::template has_pack_scores<T>) {
           for (Index j = begin; j < visible_end; j += Pack::size) {
             const Pack x = rules_.scores(Pack::load(s + j), queries.where(r, first + j));
-            (x * Pack::broadcast(T(log2e))).store(s + j);
+            (x * Pack::broadcast(State::score_factor)).store(s + j);
           }
         } else {
           for (Index j = begin; j < visible_end; ++j) {
-            s[j] = rules_.score(s[j], queries.where(r, first + j)) * T(log2e);
+            s[j] = rules_.score(s[j], queries.where(r, first + j)) * State::score_factor;
           }
         }
       }
       if (seen.strip[strip] == Coverage::partial) hide(queries, r, first, begin, visible_end);
-      for (Index j = visible_end; j < end; ++j) s[j] = SoftmaxState<T>::empty_max;
+      for (Index j = visible_end; j < end; ++j) s[j] = State::empty_max;
     }
   }
 
@@ -243,7 +252,7 @@ class RowSoftmax {
     T* s = scores(r);
     if constexpr (Rules::has_range) {
       const KeyRange seen = both(rules_.range(queries.where(r, first)), {0, block_keys});
-      const Pack hidden = Pack::broadcast(SoftmaxState<T>::empty_max), lanes = simd::iota<T>();
+      const Pack hidden = Pack::broadcast(State::empty_max), lanes = simd::iota<T>();
       for (Index j = begin; j < end; j += Pack::size) {
         Pack x = Pack::load(s + j);
         x = where_greater(Pack::broadcast(static_cast<T>(seen.end - j)), lanes, x, hidden);
@@ -252,7 +261,7 @@ class RowSoftmax {
       }
     } else {
       for (Index j = begin; j < end; ++j) {
-        s[j] = rules_.visible(queries.where(r, first + j)) ? s[j] : SoftmaxState<T>::empty_max;
+        s[j] = rules_.visible(queries.where(r, first + j)) ? s[j] : State::empty_max;
       }
     }
   }
@@ -260,11 +269,11 @@ class RowSoftmax {
   /// Raises the maximum of row r to the largest of some scores, if that is larger; what has been
   /// summed so far is then scaled down. Most blocks raise nothing and need no horizontal maximum.
   void raise(Index r, Pack highest) {
-    SoftmaxState<T>& state = states_[r];
+    State& state = states_[r];
     const T before = state.max;
     if (!any_greater(highest, Pack::broadcast(before + slack_))) return;
     state.max = reduce_max(highest);
-    if (before == SoftmaxState<T>::empty_max) return;  // all is zero yet
+    if (before == State::empty_max) return;  // all is zero yet
     const T difference = (before - safe_max(state.max)) * difference_scale_;
     const Pack factor = Pack::broadcast(simd::exp2(difference));
     T* out = out_row(r);
@@ -286,7 +295,7 @@ class RowSoftmax {
   /// which is as exact, and sums are hardly ever rescaled. Integer weights are 0 to 255 of the real
   /// maximum.
   T slack_;
-  SoftmaxState<T>* states_ = nullptr;
+  State* states_ = nullptr;
   T* out_ = nullptr;
 };
 

@@ -58,7 +58,7 @@ class SharedPrefixRun {
     for (Index place = 0; place < call_.shape.batch; ++place) {
       first_query_[place + 1] = first_query_[place] + call_.q_len(tree.sequence(place));
     }
-    std::fill_n(states_, rows_, SoftmaxState<T>{});
+    std::fill_n(states_, rows_, RowState<T>{});
     std::fill_n(out_, rows_ * layout_.padded_value_dim(), T(0));
     for (Index begin = 0, end = 0; begin < tree.size(); begin = end) {  // nodes of one depth
       first_task_[begin] = first_part_[begin] = 0;
@@ -109,9 +109,9 @@ class SharedPrefixRun {
     first_query_ = carver.take<Index>(batch + 1);
     first_task_ = carver.take<Index>(2 * batch + 1);
     first_part_ = carver.take<Index>(2 * batch + 1);
-    states_ = carver.take<SoftmaxState<T>>(rows_);
+    states_ = carver.take<RowState<T>>(rows_);
     out_ = carver.take<T>(rows_ * dim);
-    part_states_ = carver.take<SoftmaxState<T>>(part_rows_);
+    part_states_ = carver.take<RowState<T>>(part_rows_);
     part_out_ = carver.take<T>(part_rows_ * dim);
   }
   /// Of one kind of task at a time.
@@ -183,7 +183,7 @@ class SharedPrefixRun {
     const Index first = first_row(tree, task), dim = layout_.padded_value_dim();
     const Index own = node.split_begin * split_keys, length = end_of_keys(tree, node);
     with_block(tree, task, worker_index, [&]<typename Block>(Block& block, const auto& worker) {
-      const auto merge_all = [&](const SoftmaxState<T>* states, const T* out) {
+      const auto merge_all = [&](const RowState<T>* states, const T* out) {
         for (Index r = 0; r < block.rows(); ++r) {
           merge(states_[first + r], out_ + (first + r) * dim, states[r], out + r * dim, dim);
         }
@@ -234,15 +234,15 @@ class SharedPrefixRun {
   AttendPlan plan_;
   Index rows_ = 0;
   Index part_rows_ = 0;
-  Index* order_;                  // [batch], of the tree
-  PrefixNode* nodes_;             // [2 batch], of the tree
-  Index* first_query_;            // [batch + 1], by place
-  Index* first_task_;             // [2 batch + 1], by node, from 0 on for each depth
-  Index* first_part_;             // the same of parts' rows
-  SoftmaxState<T>* states_;       // [num_kv_heads][queries by place][group]
-  T* out_;                        // the same rows, [padded value_dim] each
-  SoftmaxState<T>* part_states_;  // [nodes of a depth][splits][num_kv_heads][rows of the node]
-  T* part_out_;                   // the same rows, [padded value_dim] each
+  Index* order_;              // [batch], of the tree
+  PrefixNode* nodes_;         // [2 batch], of the tree
+  Index* first_query_;        // [batch + 1], by place
+  Index* first_task_;         // [2 batch + 1], by node, from 0 on for each depth
+  Index* first_part_;         // the same of parts' rows
+  RowState<T>* states_;       // [num_kv_heads][queries by place][group]
+  T* out_;                    // the same rows, [padded value_dim] each
+  RowState<T>* part_states_;  // [nodes of a depth][splits][num_kv_heads][rows of the node]
+  T* part_out_;               // the same rows, [padded value_dim] each
   std::byte* workers_;
 };
 

@@ -29,7 +29,8 @@ GQA_TAG float largest_of(const T* row, Index n) {
 }
 
 /// The scale of a row of n numbers of which the largest |x| becomes 127: 0 if all are 0 (or nearly:
-/// smaller than normal numbers allow), NaN if one isn't finite, which makes the whole row NaN.
+/// below 127 · 2^-126 = 1.5e-36, so that scales are normal numbers), NaN if one isn't finite, which
+/// makes the whole row NaN.
 template <Scalar T>
 GQA_TAG float int8_scale(const T* row, Index n) {
   const float scale = largest_of(row, n) / 127.0f;
@@ -50,12 +51,12 @@ GQA_TAG inline float round_to_int4(float x) {
 
 }  // namespace detail
 
-/// The scale for integers in [-8, 7]; 0 and NaN as above. Which multiple of it the largest |x| best
-/// is depends on the other numbers: many small ones like finer steps, at the price of cutting off
-/// the largest. 7, 8 and 9 are tried for the least sum of squared errors. (Normal numbers, 128 of
-/// them: a relative RMS error of 0.118 with 7 always, 0.103 so; 0.102 with 10 and halves between,
-/// too; 0.100 with a zero point, at the price of another number per token and of more sums at each
-/// step.)
+/// The scale for integers in [-8, 7]; 0 (below 9 · 2^-126 = 1.1e-37) and NaN as above. Which
+/// multiple of it the largest |x| best is depends on the other numbers: many small ones like finer
+/// steps, at the price of cutting off the largest. 7, 8 and 9 are tried for the least sum of
+/// squared errors. (Normal numbers, 128 of them: a relative RMS error of 0.118 with 7 always, 0.103
+/// so; 0.102 with 10 and halves between, too; 0.100 with a zero point, at the price of another
+/// number per token and of more sums at each step.)
 template <Scalar T>
 GQA_TAG float int4_scale(const T* row, Index n) {
   const float largest = largest_of(row, n);

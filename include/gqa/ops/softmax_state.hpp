@@ -10,6 +10,10 @@
 // where -inf is discussed: (-inf) - (-inf) is NaN, so wherever a maximum is subtracted, safe_max()
 // puts 0 in place of -inf; 2^(-inf - 0) is then the 0 that it should be, and a NaN that was seen
 // stays NaN.
+//
+// A finite score times log2(e) may be infinite: masks of the lowest float are. Kernels therefore
+// keep scores and maxima in units of 2: times log2(e) / 2, which is less than 1. Differences are
+// doubled, and may be -inf: their weight is 0. Doubling is exact, so that the unit changes no bit.
 #pragma once
 
 #include <algorithm>
@@ -24,19 +28,33 @@ namespace gqa {
 inline constexpr double log2e = 1.4426950408889634074;
 inline constexpr double ln2 = 0.69314718055994530942;
 
-/// Max and sum of one row; its `out` lies beside it in an array. T is float or double.
-template <typename T>
+/// Max and sum of one row; its `out` lies beside it in an array. T is float or double. Unit is a
+/// power of two.
+template <typename T, int Unit = 1>
 struct SoftmaxState {
   static constexpr T empty_max = -std::numeric_limits<T>::infinity();
+  static constexpr T unit = Unit;
+  /// What a score is multiplied by to be in it.
+  static constexpr T score_factor = static_cast<T>(log2e / Unit);
 
-  T max = empty_max;  ///< times log2(e)
+  T max = empty_max;  ///< times log2(e) / Unit
   T sum = 0;
 
   /// No key was visible. (A visible NaN makes sum NaN.)
   GQA_TAG bool empty() const { return sum == 0; }
   /// Natural logarithm of the sum of e^score; -inf for the empty state.
-  GQA_TAG T lse() const { return empty() ? empty_max : max * T(ln2) + std::log(sum); }
+  GQA_TAG T lse() const {
+    if (empty()) return empty_max;
+    const T lse = max * (T(ln2) * unit) + std::log(sum);
+    // The largest numbers may come back a last bit too large, which is infinite.
+    const bool too_large = std::isinf(lse) && !std::isinf(max);
+    return too_large ? std::copysign(std::numeric_limits<T>::max(), max) : lse;
+  }
 };
+
+/// What kernels keep of a row.
+template <typename T>
+using RowState = SoftmaxState<T, 2>;
 
 template <typename T>
 GQA_TAG constexpr T safe_max(T max) {
@@ -48,8 +66,8 @@ inline namespace GQA_ISA {
 /// into = merge(into, from), out and from_out being `dim` numbers each, padded to whole packs.
 /// Merging the empty state, either way, changes no bit. Written with explicit fma: a compiler that
 /// may contract a·x + b·y would choose which product to round, here one way and there the other.
-template <typename T>
-void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& from,
+template <typename T, int Unit>
+void merge(SoftmaxState<T, Unit>& into, T* GQA_RESTRICT out, const SoftmaxState<T, Unit>& from,
            const T* GQA_RESTRICT from_out, Index dim) {
   using Pack = simd::Pack<T>;
   if (from.empty()) return;
@@ -58,9 +76,10 @@ void merge(SoftmaxState<T>& into, T* GQA_RESTRICT out, const SoftmaxState<T>& fr
     std::copy_n(from_out, dim, out);
     return;
   }
+  constexpr T unit = Unit;
   const T max = from.max > into.max ? from.max : into.max;
-  const T a = simd::exp2(into.max - safe_max(max));
-  const T b = simd::exp2(from.max - safe_max(max));
+  const T a = simd::exp2((into.max - safe_max(max)) * unit);
+  const T b = simd::exp2((from.max - safe_max(max)) * unit);
   into.sum = simd::fma(a, into.sum, b * from.sum);
   into.max = max;
   const Pack wa = Pack::broadcast(a), wb = Pack::broadcast(b);

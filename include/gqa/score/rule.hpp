@@ -171,7 +171,8 @@ struct RelativeBias {
 };
 
 /// Adds a number per query and key. -inf hides the key (it is a mask, too), and so does a bias
-/// shorter than the keys for those behind it (as ONNX pads it).
+/// shorter than the keys for those behind it (as ONNX pads it). The lowest finite number hides
+/// nothing: a row that has no other sees all keys alike. Two of them added are -inf.
 template <typename T>
 struct AdditiveBias {
   static constexpr bool per_head = true;
