@@ -160,6 +160,91 @@ TEST(ContextShiftOfScaledRope, DoesntScaleKeysTwice) {
   }
 }
 
+/// The tokens of sequence 0 from `first` on, exactly: an integer times a float is a double.
+template <typename Cache>
+Tokens<double> exactly(const Cache& cache, Index first, Index end) {
+  Tokens<double> tokens(end - first);
+  cache.read(0, first, tokens.k.view(), tokens.v.view());
+  return tokens;
+}
+
+template <typename Storage>
+class MovedTokens : public testing::Test {};
+using Storages = testing::Types<float, double, bfloat16, half, Int8, Int4>;
+TYPED_TEST_SUITE(MovedTokens, Storages);
+
+TYPED_TEST(MovedTokens, KeepEveryBit) {
+  using T = AccumulatorOf<TypeParam>;
+  const auto run = [](auto cache) {
+    for (Index seed = 1; seed <= 20; ++seed) {
+      cache.clear();
+      const Tokens<T> tokens(150, static_cast<std::uint64_t>(seed));
+      cache.append(Index{0}, tokens.k.view(), tokens.v.view());
+      const Index begin = seed * 3, end = begin + 1 + seed * seed % 70, left = 150 - end + begin;
+      const auto before = exactly(cache, 0, begin), kept = exactly(cache, end, 150);
+      drop_tokens(cache, 0, begin, end);
+      ASSERT_EQ(cache.length(0), left);
+      const auto after = exactly(cache, 0, begin), moved = exactly(cache, begin, left);
+      ASSERT_TRUE(same_bits(moved.k.storage(), kept.k.storage())) << seed;
+      ASSERT_TRUE(same_bits(moved.v.storage(), kept.v.storage())) << seed;
+      ASSERT_TRUE(same_bits(after.k.storage(), before.k.storage())) << seed;
+      ASSERT_TRUE(same_bits(after.v.storage(), before.v.storage())) << seed;
+    }
+  };
+  run(FixedKind::make<TypeParam>(shape_of(1)));
+  run(RingKind::make<TypeParam>(shape_of(1)));
+  run(PagedKind<64>::make<TypeParam>(shape_of(1)));
+}
+
+TYPED_TEST(MovedTokens, KeepEveryBitOfTheirValuesWhereKeysAreTurned) {
+  using T = AccumulatorOf<TypeParam>;
+  const RopeTable<T> rope(rope_config(), head_dim);
+  auto cache = FixedKind::make<TypeParam>(shape_of(1));
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    cache.clear();
+    const Tokens<T> tokens(150, seed);
+    tokens.append_to(cache, 0, rope);
+    const auto kept = exactly(cache, 50, 150);
+    for (Index begin = 40; begin >= 0; begin -= 10) {  // again and again
+      drop_tokens(cache, 0, begin, begin + 10, rope);
+      const auto moved = exactly(cache, begin, begin + 100);
+      ASSERT_TRUE(same_bits(moved.v.storage(), kept.v.storage())) << seed << " " << begin;
+    }
+  }
+}
+
+TYPED_TEST(MovedTokens, KeepWhatTheyAreWhereTheyAreNotFinite) {
+  using T = AccumulatorOf<TypeParam>;
+  auto cache = FixedKind::make<TypeParam>(shape_of(1));
+  Tokens<T> tokens(100);
+  tokens.k.row(0, 80, 1)[3] = std::numeric_limits<T>::quiet_NaN();
+  tokens.v.row(0, 81, 0)[3] = std::numeric_limits<T>::infinity();
+  cache.append(0, tokens.k.view(), tokens.v.view());
+  const auto kept = exactly(cache, 70, 100);
+  drop_tokens(cache, 0, 10, 70);
+  const auto moved = exactly(cache, 10, 40);
+  EXPECT_TRUE(same_bits(moved.k.storage(), kept.k.storage()));
+  EXPECT_TRUE(same_bits(moved.v.storage(), kept.v.storage()));
+}
+
+TEST(ContextShiftOfARing, MovesAsManyTokensAsItHasToSpare) {
+  auto shape = shape_of(1);
+  shape.spare = 3;
+  auto ring = RingKind::make<Int4>(shape);
+  auto all = FixedKind::make<Int4>(shape_of(1));
+  for (int i = 0; i < 40; ++i) {
+    const Tokens<float> more(3, static_cast<std::uint64_t>(i));
+    ring.append(0, more.k.view(), more.v.view());
+    all.append(0, more.k.view(), more.v.view());
+  }
+  drop_tokens(ring, 0, 117, 118);
+  drop_tokens(all, 0, 117, 118);
+  EXPECT_TRUE(
+      same_bits(read_back<float>(ring, 0).k.storage(), read_back<float>(all, 0).k.storage()));
+  EXPECT_TRUE(
+      same_bits(read_back<float>(ring, 0).v.storage(), read_back<float>(all, 0).v.storage()));
+}
+
 TEST(ContextShiftWithoutRope, MovesKeysAsTheyAre) {
   auto cache = RingKind::make<bfloat16>(shape_of(1)), fresh = RingKind::make<bfloat16>(shape_of(1));
   const Tokens<float> tokens(100), left = tokens.without(5, 70);

@@ -156,7 +156,7 @@ struct SavedCache {
       const Index count = chunk(first, length);
       in.bytes(bytes.data(), static_cast<std::size_t>(count * cache.bytes_per_token()));
       in.checksum("a chunk of tokens");
-      cache.append_stored(sequence, count, bytes.data());
+      cache.append_stored("load", sequence, count, bytes.data());
       first += count;
     }
   }

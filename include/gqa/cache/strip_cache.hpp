@@ -47,7 +47,8 @@ concept KvStore = KvSource<C> && requires(C& cache, const C& seen, Index i,
 
 namespace detail {
 
-struct SavedCache;  // serialize.hpp
+struct SavedCache;    // serialize.hpp
+struct TokensToMove;  // context_shift.hpp
 
 /// Tokens [begin, end) of a sequence.
 struct TokenRange {
@@ -75,6 +76,7 @@ struct TokenRange {
 template <typename Cache, StorageType StorageT, typename HeadsT>
 class StripCache {
   friend SavedCache;
+  friend TokensToMove;
 
  public:
   using Storage = StorageT;
@@ -334,10 +336,21 @@ class StripCache {
       }
     }
   }
+  /// The tokens from `first` on in this way; throws what read() would throw.
+  GQA_TAG std::vector<std::byte> stored_from(Index sequence, Index first) const {
+    const Index length = this->length(sequence);
+    cache().check_held("read", sequence, first, length);
+    std::vector<std::byte> bytes(at((length - first) * bytes_per_token()));
+    for (Index t = first, end = 0; t < length; t = end) {
+      end = std::min(length, (t / block_keys + 1) * block_keys);
+      get_stored(slot(sequence), t, end - t, bytes.data() + (t - first) * bytes_per_token());
+    }
+    return bytes;
+  }
   /// Appends such tokens, one by one: a ring with little to spare takes no more at once.
-  GQA_TAG void append_stored(Index sequence, Index count, const std::byte* from) {
+  GQA_TAG void append_stored(const char* who, Index sequence, Index count, const std::byte* from) {
     for (; count > 0; --count) {
-      cache().make_room("load", sequence, sequence + 1, [](Index) { return Index{1}; });
+      cache().make_room(who, sequence, sequence + 1, [](Index) { return Index{1}; });
       const Index at = slot(sequence), t = length_of(at);
       cache().begin_write(at, 1);
       for (Index h = 0; h < num_kv_heads(); ++h, from += strips_.token_bytes()) {

@@ -14,39 +14,52 @@
 
 namespace gqa {
 
-/// Writes the key row (head_dim numbers) and the value row (value_dim numbers) of token `t` of a
-/// block. Padding is not written.
+/// Writes the key row (head_dim numbers) of token `t` of a block. Padding is not written.
+template <typename Storage, Scalar T>
+GQA_TAG void put_key(const StripLayout<Storage>& layout, Storage* block, Index t, const T* key) {
+  constexpr Index p = packing<Storage>, lane = lane_objects<Storage>;
+  Storage* k = block + layout.key_offset(t, 0);
+  if constexpr (is_quantized<Storage>) {
+    const float scale = scale_of<Storage>(key, layout.head_dim());
+    layout.key_scales(block)[t] = scale;
+    quantize<Storage>(key, layout.head_dim(), scale, [&](Index c, std::int8_t x) {
+      set_integer(k[c / p * (strip_width * lane) + c % lane], layout.key_half(c), x);
+    });
+  } else {
+    const auto put = [&](Index c, Storage x) { k[c / p * (strip_width * p) + c % p] = x; };
+    for (Index c = 0; c < layout.head_dim(); ++c) put(c, convert<Storage>(key[c]));
+  }
+}
+
+/// The same of the value row (value_dim numbers).
+template <typename Storage, Scalar T>
+GQA_TAG void put_value(const StripLayout<Storage>& layout, Storage* block, Index t,
+                       const T* value) {
+  [[maybe_unused]] float scale = 1;
+  if constexpr (is_quantized<Storage>) {
+    layout.value_scales(block)[t] = scale = scale_of<Storage>(value, layout.value_dim());
+  }
+  for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
+    Storage* v = block + layout.value_offset(t, begin);
+    const Index width = std::min(strip_width, layout.value_dim() - begin);
+    if constexpr (is_quantized<Storage>) {
+      quantize<Storage>(value + begin, width, scale, [&](Index i, std::int8_t x) {
+        set_integer(v[i * lane_objects<Storage>], layout.value_half(t), x);
+      });
+    } else {
+      for (Index i = 0; i < width; ++i) {
+        v[i * packing<Storage>] = convert<Storage>(value[begin + i]);
+      }
+    }
+  }
+}
+
+/// Both.
 template <typename Storage, Scalar T>
 GQA_TAG void put_token(const StripLayout<Storage>& layout, Storage* block, Index t, const T* key,
                        const T* value) {
-  constexpr Index p = packing<Storage>;
-  if constexpr (is_quantized<Storage>) {
-    float* key_scale = layout.key_scales(block) + t;
-    float* value_scale = layout.value_scales(block) + t;
-    *key_scale = scale_of<Storage>(key, layout.head_dim());
-    *value_scale = scale_of<Storage>(value, layout.value_dim());
-    constexpr Index lane = lane_objects<Storage>;
-    Storage* k = block + layout.key_offset(t, 0);
-    quantize<Storage>(key, layout.head_dim(), *key_scale, [&](Index c, std::int8_t x) {
-      set_integer(k[c / p * (strip_width * lane) + c % lane], layout.key_half(c), x);
-    });
-    for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
-      Storage* v = block + layout.value_offset(t, begin);
-      const Index width = std::min(strip_width, layout.value_dim() - begin);
-      quantize<Storage>(value + begin, width, *value_scale, [&](Index i, std::int8_t x) {
-        set_integer(v[i * lane], layout.value_half(t), x);
-      });
-    }
-  } else {
-    Storage* k = block + layout.key_offset(t, 0);
-    const auto put_key = [&](Index c, Storage x) { k[c / p * (strip_width * p) + c % p] = x; };
-    for (Index c = 0; c < layout.head_dim(); ++c) put_key(c, convert<Storage>(key[c]));
-    for (Index c = 0; c < layout.value_dim(); c += strip_width) {
-      Storage* v = block + layout.value_offset(t, c);
-      const Index width = std::min(strip_width, layout.value_dim() - c);
-      for (Index i = 0; i < width; ++i) v[i * p] = convert<Storage>(value[c + i]);
-    }
-  }
+  put_key(layout, block, t, key);
+  put_value(layout, block, t, value);
 }
 
 /// Asks for a row of n numbers that will be read soon.

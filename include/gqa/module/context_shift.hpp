@@ -21,29 +21,44 @@
 namespace gqa {
 namespace detail {
 
-/// The keys and values [first, length) of a sequence, as rows.
-template <typename T>
-class CachedTokens {
- public:
-  template <KvStore Cache>
-  GQA_TAG CachedTokens(const Cache& cache, Index sequence, Index first) {
-    const Index tokens = cache.length(sequence) - first;
-    keys_.resize(static_cast<std::size_t>(tokens * cache.num_kv_heads() * cache.head_dim()));
-    values_.resize(static_cast<std::size_t>(tokens * cache.num_kv_heads() * cache.value_dim()));
-    k = {keys_.data(), {1, tokens, cache.num_kv_heads(), cache.head_dim()}};
-    v = {values_.data(), {1, tokens, cache.num_kv_heads(), cache.value_dim()}};
-    cache.read(sequence, first, k, v);
+/// The tokens [first, length) of a sequence as they are stored, so that they move without being
+/// rounded once more.
+struct TokensToMove {
+  std::vector<std::byte> bytes;  // [tokens][num_kv_heads][StripLayout::token_bytes()]
+
+  template <typename Cache, typename Storage, typename HeadsT>
+  GQA_TAG TokensToMove(const StripCache<Cache, Storage, HeadsT>& cache, Index sequence, Index first)
+      : bytes(cache.stored_from(sequence, first)) {}
+
+  /// Calls turn(key) for the key of each token and head, numbers of T, and stores it again.
+  template <typename T, typename Cache, typename Storage, typename HeadsT, typename Turn>
+  GQA_TAG void turn_keys(const StripCache<Cache, Storage, HeadsT>& cache, Turn turn) {
+    const StripLayout<Storage>& layout = cache.strips();
+    std::vector<Storage> block(static_cast<std::size_t>(layout.block_elements()));
+    std::vector<T> key(static_cast<std::size_t>(layout.head_dim()));
+    const auto token_bytes = static_cast<std::size_t>(layout.token_bytes());
+    for (std::size_t at = 0; at < bytes.size(); at += token_bytes) {
+      put_stored_token(layout, block.data(), 0, bytes.data() + at);
+      get_token(layout, block.data(), 0, key.data(), static_cast<T*>(nullptr));
+      turn(key.data());
+      put_key(layout, block.data(), 0, key.data());
+      get_stored_token(layout, block.data(), 0, bytes.data() + at);
+    }
   }
 
-  TensorView<T> k, v;  // [1, tokens, num_kv_heads, …]
-
- private:
-  std::vector<T> keys_, values_;
+  template <typename Cache>
+  GQA_TAG Index count(const Cache& cache) const {
+    return std::ssize(bytes) / cache.bytes_per_token();
+  }
+  template <typename Cache, typename Storage, typename HeadsT>
+  GQA_TAG void append_to(StripCache<Cache, Storage, HeadsT>& cache, Index sequence) const {
+    cache.append_stored("append", sequence, count(cache), bytes.data());
+  }
 };
 
 /// Replaces tokens [first, length) of a sequence by these, which are fewer; in full or not at all.
-template <KvStore Cache, typename T>
-GQA_TAG void replace_tail(Cache& cache, Index sequence, Index first, const CachedTokens<T>& rows) {
+template <KvStore Cache>
+GQA_TAG void replace_tail(Cache& cache, Index sequence, Index first, const TokensToMove& tokens) {
   if constexpr (requires { cache.share_prefix(sequence, first); }) {
     // Pages that others share don't become free: the new ones come first.
     Cache fresh(cache.allocator(), {.batch = 1,
@@ -51,18 +66,12 @@ GQA_TAG void replace_tail(Cache& cache, Index sequence, Index first, const Cache
                                     .page_tokens = cache.page_tokens(),
                                     .heads = cache.heads()});
     fresh.start_with(0, cache.share_prefix(sequence, first));
-    fresh.append(Index{0}, rows.k, rows.v);
+    fresh.reserve(Index{0}, tokens.count(cache));
+    tokens.append_to(fresh, 0);
     cache.start_with(sequence, fresh.share_prefix(0, fresh.length(0)));
   } else {
-    Index at_once = rows.k.tokens();
-    if constexpr (requires { cache.options().spare; }) {
-      at_once = std::min(at_once, cache.options().spare);
-    }
     cache.truncate(sequence, first);
-    for (Index t = 0; t < rows.k.tokens(); t += at_once) {
-      const Index count = std::min(at_once, rows.k.tokens() - t);
-      cache.append(sequence, rows.k.tokens_slice(t, count), rows.v.tokens_slice(t, count));
-    }
+    tokens.append_to(cache, sequence);
   }
 }
 
@@ -70,22 +79,27 @@ inline namespace GQA_ISA {
 
 /// Turns keys back by `count` positions.
 template <typename T>
-void rotate_back(const RopeTable<T>& rope, const TensorView<T>& k, Index count) {
-  // Not apply_rope(), which would multiply by YaRN's attention factor once more.
-  const auto pairs = static_cast<std::size_t>(rope.pairs());
-  std::vector<T> cos(pairs), sin(pairs);
-  for (std::size_t i = 0; i < pairs; ++i) {
-    const double angle = -static_cast<double>(count) * rope.frequency(static_cast<Index>(i));
-    cos[i] = static_cast<T>(std::cos(angle));
-    sin[i] = static_cast<T>(std::sin(angle));
-  }
-  for (Index t = 0; t < k.tokens(); ++t) {
-    for (Index h = 0; h < k.heads(); ++h) {
-      rotate_row(k.row(0, t, h), rope.style(), rope.pairs(), 0, rope.pairs(), cos.data(),
-                 sin.data());
+class TurnBack {
+ public:
+  TurnBack(const RopeTable<T>& rope, Index count)
+      : rope_(rope),
+        cos_(static_cast<std::size_t>(rope.pairs())),
+        sin_(static_cast<std::size_t>(rope.pairs())) {
+    for (std::size_t i = 0; i < cos_.size(); ++i) {
+      const double angle = -static_cast<double>(count) * rope.frequency(static_cast<Index>(i));
+      cos_[i] = static_cast<T>(std::cos(angle));
+      sin_[i] = static_cast<T>(std::sin(angle));
     }
   }
-}
+  /// Not as apply_rope() does it, which would multiply by YaRN's attention factor once more.
+  void operator()(T* key) const {
+    rotate_row(key, rope_.style(), rope_.pairs(), 0, rope_.pairs(), cos_.data(), sin_.data());
+  }
+
+ private:
+  const RopeTable<T>& rope_;
+  std::vector<T> cos_, sin_;
+};
 
 }  // namespace GQA_ISA
 
@@ -100,25 +114,24 @@ GQA_TAG void check_dropped(const Cache& cache, Index sequence, Index begin, Inde
 
 /// Drops tokens [begin, end) of one sequence of a cache whose keys have no positions in them.
 ///
-/// Values and keys that move keep their numbers. The tokens behind `end` are copied; a
-/// PagedKvCache shares what is before `begin` as before, and needs free pages for the rest while
-/// the old ones are still there. Throws std::invalid_argument, std::length_error (no pages; a ring
-/// that has forgotten what it would go back to, or some of the tokens behind), std::bad_alloc; the
-/// cache is then as it was.
+/// Values and keys that move keep their bits, whatever their storage. The tokens from `end` on are
+/// copied; a PagedKvCache shares what is before `begin` as before, and needs free pages for the
+/// rest while the old ones are still there. Throws std::invalid_argument, std::length_error (no
+/// pages; a ring that has forgotten what it would go back to, or some of the tokens behind),
+/// std::bad_alloc; the cache is then as it was.
 template <KvStore Cache>
 GQA_TAG void drop_tokens(Cache& cache, Index sequence, Index begin, Index end) {
-  using T = AccumulatorOf<typename Cache::Storage>;
   detail::check_dropped(cache, sequence, begin, end);
   if (begin == end) return;
-  detail::replace_tail(cache, sequence, begin, detail::CachedTokens<T>(cache, sequence, end));
+  detail::replace_tail(cache, sequence, begin, detail::TokensToMove(cache, sequence, end));
 }
 
 inline namespace GQA_ISA {
 
 /// The same of a cache whose keys `rope` has turned: those behind are turned back by end - begin
 /// positions and rounded to storage once more. For f32 and f64 that is a few last bits, for bf16
-/// and f16 half of one, for Int8 and Int4 half a step of a key's scale, at each shift; the values'
-/// integers stay what they are. Throws std::invalid_argument, too, for a RopeTable from given
+/// and f16 half of one, for Int8 and Int4 half a step of a key's scale, at each shift; values
+/// keep their bits. Throws std::invalid_argument, too, for a RopeTable from given
 /// tables or with dynamic NTK scaling, whose frequencies change with the length: there, keys of a
 /// cache have no one angle to be turned back by.
 template <KvStore Cache>
@@ -132,9 +145,9 @@ void drop_tokens(Cache& cache, Index sequence, Index begin, Index end,
           "drop_tokens: with dynamic NTK scaling, keys can't be moved");
   rope.check_position(begin - end - 1);  // given tables have no negative positions
   if (begin == end) return;
-  const detail::CachedTokens<T> rows(cache, sequence, end);
-  detail::rotate_back(rope, rows.k, end - begin);
-  detail::replace_tail(cache, sequence, begin, rows);
+  detail::TokensToMove tokens(cache, sequence, end);
+  tokens.turn_keys<T>(cache, detail::TurnBack<T>(rope, end - begin));
+  detail::replace_tail(cache, sequence, begin, tokens);
 }
 
 }  // namespace GQA_ISA
