@@ -104,6 +104,11 @@ struct Maybe {
   {
     return !part || part->visible(where);
   }
+  bool differs_by_head() const
+    requires Mask<Part>
+  {
+    return part && gqa::detail::differs_by_head(*part);
+  }
   Coverage tile(const Tile& tile) const
     requires Mask<Part>
   {

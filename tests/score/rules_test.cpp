@@ -96,6 +96,61 @@ TEST(Rules, KnowWhatTheirPartsNeed) {
   SUCCEED();
 }
 
+/// Counts how often it is asked.
+struct CountingMask {
+  static constexpr bool per_head = true;
+
+  bool differs;
+  int* asked;
+
+  bool differs_by_head() const { return differs; }
+  bool visible(const Where&) const { return true; }
+  Coverage tile(const Tile&) const {
+    ++*asked;
+    return Coverage::full;
+  }
+};
+
+TEST(Rules, AskAMaskForEachHeadOnlyWhereHeadsDiffer) {
+  int asked = 0;
+  EXPECT_EQ((Causal{} & CountingMask{true, &asked}).tile(Tile{.k_end = 1}, 8, 4), Coverage::full);
+  EXPECT_EQ(asked, 4);
+  asked = 0;
+  EXPECT_EQ((Causal{} & CountingMask{false, &asked}).tile(Tile{.k_end = 1}, 8, 4), Coverage::full);
+  EXPECT_EQ(asked, 1);
+}
+
+TEST(Rules, KnowWhichDenseMasksAndBiasesAreBroadcastOverHeads) {
+  const bool* mask = nullptr;
+  const float* bias = nullptr;
+  const DenseView<bool> masks(mask, {.batch = 2, .num_heads = 3, .q_len = 4, .kv_len = 5});
+  const DenseView<bool> one_mask(mask, {.batch = 2, .q_len = 4, .kv_len = 5});
+  const DenseView<float> biases(bias, {.num_heads = 3, .q_len = 4, .kv_len = 5});
+  const DenseView<float> one_bias(bias, {.q_len = 4, .kv_len = 5});
+  EXPECT_TRUE(as_rules(DenseMask{masks}).differs_by_head());
+  EXPECT_FALSE(as_rules(DenseMask{one_mask}).differs_by_head());
+  EXPECT_TRUE((DenseMask{one_mask} & AdditiveBias{biases}).differs_by_head());
+  EXPECT_FALSE((DenseMask{one_mask} & AdditiveBias{one_bias} & Causal{}).differs_by_head());
+  // A function may look at anything; a score rule that hides nothing isn't asked.
+  EXPECT_TRUE(as_rules(mask_function([](const Where&) { return true; })).differs_by_head());
+  EXPECT_FALSE((Causal{} & Alibi::standard(4)).differs_by_head());
+}
+
+TEST(Rules, SeeOfABroadcastMaskWhatEachHeadSees) {
+  Eigen::Tensor<bool, 4, Eigen::RowMajor> row(1, 1, 1, 8);  // of all heads and queries
+  row.setValues({{{{true, true, true, true, false, false, true, false}}}});
+  const auto rules = as_rules(DenseMask{row});
+  const auto seen = [&](Index begin, Index end) {
+    return rules.tile({.q_begin = 3, .q_end = 9, .k_begin = begin, .k_end = end}, 0, 4);
+  };
+  EXPECT_EQ(seen(0, 4), Coverage::full);
+  EXPECT_EQ(seen(4, 6), Coverage::skip);
+  EXPECT_EQ(seen(3, 6), Coverage::partial);
+  EXPECT_EQ(seen(6, 8), Coverage::partial);
+  EXPECT_EQ(seen(6, 9), Coverage::partial);  // beyond it, keys are hidden
+  EXPECT_EQ(seen(8, 12), Coverage::skip);
+}
+
 TEST(Rules, CheckEveryPart) {
   const auto rules = Causal{} & SinkLogits{sinks} & Alibi::standard(6);
   EXPECT_EQ(error_of([&] { rules.check({.num_heads = 6}); }),

@@ -70,9 +70,11 @@ struct KeyRange {
 };
 
 /// Anything with visible(Where) and tile(Tile), both const and safe to call from several threads.
-/// A mask that looks at `head` says so with `static constexpr bool per_head = true`. One of which
-/// each query sees a stretch of keys may give it with range(Where), counted from the key of
-/// `where`, which spares asking for each of them.
+/// A mask that may look at `head` says so with `static constexpr bool per_head = true`; where it
+/// depends on its values, `bool differs_by_head() const` says whether it does, and a mask that
+/// doesn't is asked for one head of a group. One of which each query sees a stretch of keys may
+/// give it with range(Where), counted from the key of `where`, which spares asking for each of
+/// them.
 template <typename M>
 concept Mask = requires(const M& mask, const Where& where, const Tile& tile) {
   { mask.visible(where) } -> std::convertible_to<bool>;
@@ -281,10 +283,13 @@ class DenseView {
     fits(shape_.num_heads, s.num_heads, "num_heads");
     fits(shape_.q_len, s.q_len, "q_len");
   }
-  /// Calls fn for each number of a tile that is inside of the view, until fn returns false.
+  GQA_TAG bool differs_by_head() const { return shape_.num_heads > 1; }
+  /// Calls fn for each number of a tile that is inside of the view, until fn returns false; of a
+  /// row for all queries once.
   template <typename F>
   GQA_TAG void for_each_in(const Tile& t, F fn) const {
-    for (Index q = t.q_begin; q < t.q_end; ++q) {
+    const Index q_end = shape_.q_len == 1 ? std::min(t.q_begin + 1, t.q_end) : t.q_end;
+    for (Index q = t.q_begin; q < q_end; ++q) {
       const T* numbers = row(t.batch, t.head, q);
       for (Index k = t.k_begin; k < std::min(t.k_end, shape_.kv_len); ++k) {
         if (!fn(numbers[k])) return;
@@ -320,6 +325,7 @@ struct DenseMask {
   DenseView<bool> values;
 
   GQA_TAG void check(const AttentionShape& s) const { values.check(s, "DenseMask"); }
+  GQA_TAG bool differs_by_head() const { return values.differs_by_head(); }
   GQA_TAG bool visible(const Where& w) const {
     return w.k_index < values.shape().kv_len && values.row(w.batch, w.head, w.q_index)[w.k_index];
   }

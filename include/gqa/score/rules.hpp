@@ -75,6 +75,16 @@ GQA_TAG constexpr bool is_per_head() {
   }
 }
 
+/// Does this very mask look at the head?
+template <Mask P>
+GQA_TAG bool differs_by_head(const P& mask) {
+  if constexpr (is_per_head<P>() && requires { mask.differs_by_head(); }) {
+    return mask.differs_by_head();
+  } else {
+    return is_per_head<P>();
+  }
+}
+
 template <typename P>
 GQA_TAG constexpr ScoreStage stage_of() {
   if constexpr (requires { P::stage; }) {
@@ -148,11 +158,21 @@ class Rules {
     return both(rest, either(windows, exception));
   }
 
-  /// The same for query heads [first_head, first_head + num_heads): what they agree on, or partial.
+  /// Does one of the masks look at the head?
+  GQA_TAG bool differs_by_head() const {
+    bool differs = false;
+    each([&]<typename P>(const P& part) {
+      if constexpr (Mask<P>) differs = differs || detail::differs_by_head(part);
+    });
+    return differs;
+  }
+
+  /// tile() for query heads [first_head, first_head + num_heads): what they agree on, or partial.
   GQA_TAG Coverage tile(Tile tile, Index first_head, Index num_heads) const {
     tile.head = first_head;
     Coverage seen = this->tile(tile);
-    for (Index h = 1; per_head && h < num_heads && seen != Coverage::partial; ++h) {
+    const Index heads = per_head && differs_by_head() ? num_heads : 1;
+    for (Index h = 1; h < heads && seen != Coverage::partial; ++h) {
       tile.head = first_head + h;
       if (this->tile(tile) != seen) seen = Coverage::partial;
     }
