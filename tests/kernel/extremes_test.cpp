@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "support/attention_case.hpp"
+#include "support/errors.hpp"
 #include "support/isa.hpp"
 
 namespace gqa::test {
@@ -198,6 +199,82 @@ TYPED_TEST(Extremes, ValuesMayBeAsSmallAsTheirStorageHoldsThem) {
                           TestFixture::lse_tolerance, message("1e", std::log10(size), " ", part));
     }
   }
+}
+
+/// One head of one row whose products with a key's integers are all the largest: 255 · 127, of
+/// which sums of 32 bits hold 66,311.
+TEST(ExtremesOfHeadDim, LongKeysOfIntegersAreExactUpToTheBound) {
+  GQA_TEST_SKIP_FOREIGN_ISA();
+  for (const Index long_dim : {Index{40'000}, Index{66'308}, Index{66'311}}) {
+    TestTensor<float> q({1, 1, 1, long_dim}), k({1, 3, 1, long_dim}), v({1, 3, 1, 1});
+    for (Index c = 0; c < long_dim; ++c) {
+      q.row(0, 0, 0)[c] = 1;
+      k.row(0, 0, 0)[c] = 1;
+      k.row(0, 1, 0)[c] = -1;
+      k.row(0, 2, 0)[c] = c % 2 == 0 ? 1.0f : 0.5f;
+    }
+    for (Index j = 0; j < 3; ++j) v.row(0, j, 0)[0] = static_cast<float>(j);
+    KvCache<Int8> cache({.capacity = 3, .heads = {1, 1, long_dim, 1}});
+    cache.append(k.view(), v.view());
+    for (const float sign : {1.0f, -1.0f}) {
+      for (Index c = 0; c < long_dim; ++c) q.row(0, 0, 0)[c] = sign;
+      AttentionResult<float, float> actual({1, 1, 1, 1}), expected({1, 1, 1, 1});
+      ReferenceOptions<float> options;
+      options.lse = expected.lse_view();
+      const Scale scale{1 / static_cast<double>(long_dim)};
+      attend(q.view(), cache, actual.out.view(), scale, {.lse = actual.lse_view()});
+      reference(q.view(), cache, expected.out.view(), scale, options);
+      EXPECT_NEAR(actual.lse[0], expected.lse[0], 1e-5) << long_dim << " " << sign;
+      EXPECT_NEAR(actual.out.row(0, 0, 0)[0], expected.out.row(0, 0, 0)[0], 0.01) << long_dim;
+    }
+  }
+}
+
+/// Somebody's own source of integers, which no cache of ours has checked.
+struct LongKeys {
+  using Storage = Int8;
+  static constexpr KvLayout layout = KvLayout::strips;
+  Index dim;
+
+  Index batch() const { return 1; }
+  Index num_kv_heads() const { return 1; }
+  Index head_dim() const { return dim; }
+  Index value_dim() const { return 1; }
+  Index length(Index) const { return 0; }
+  template <typename F>
+  void for_each_run(Index, Index, Index, Index, F) const {}
+};
+
+TEST(ExtremesOfHeadDim, BeyondTheBoundIntegersAreRefusedWithIt) {
+  using Cache8 = KvCache<Int8>;
+  using Cache4 = KvCache<Int4>;
+  EXPECT_EQ(error_of<std::length_error>([] {
+              Cache8({.capacity = 1, .heads = {1, 1, 66'312, 1}});
+            }),
+            "KvCache: head_dim 66312 exceeds 66311, beyond which sums of int8 products may exceed "
+            "32 bits");
+  EXPECT_EQ(error_of<std::length_error>([] {
+              Cache4({.capacity = 1, .heads = {1, 1, 1'127'289, 1}});
+            }),
+            "KvCache: head_dim 1127289 exceeds 1127288, beyond which sums of int4 products may "
+            "exceed 32 bits");
+  using Ring = RingKvCache<Int8>;
+  EXPECT_NE(error_of<std::length_error>([] {
+              Ring({.window = 8, .heads = {2, 1, 133'000, 8}});
+            }),
+            "no exception");
+  const TestTensor<float> q({1, 1, 1, 66'312});
+  TestTensor<float> out({1, 1, 1, 1});
+  const auto refuse = [&](auto attention) {
+    return error_of<std::length_error>([&] { attention(q.view(), LongKeys{66'312}, out.view()); });
+  };
+  EXPECT_EQ(refuse([](auto... x) { attend(x..., NoMask{}); }),
+            "attend: head_dim 66312 exceeds 66311, beyond which sums of int8 products may exceed "
+            "32 bits");
+  EXPECT_NE(refuse([](auto... x) { reference(x..., NoMask{}); }), "no exception");
+  // Of other numbers, any head_dim.
+  KvCache<float> cache({.capacity = 1, .heads = {1, 1, 70'000, 1}});
+  EXPECT_EQ(cache.head_dim(), 70'000);
 }
 
 }  // namespace

@@ -25,6 +25,8 @@ TEST(SoftCap, IsCapTimesTanh) {
               message("SoftCap: the cap must be positive, is ", wrong));
   }
   EXPECT_NE(error_of([] { SoftCap{std::nanf("")}.check({}); }), "no exception");
+  EXPECT_EQ(error_of([] { SoftCap{std::numeric_limits<float>::infinity()}.check({}); }),
+            "SoftCap: the cap must be finite, is inf");
 }
 
 /// The slopes as the paper's code has them (github.com/ofirpress/attention_with_linear_biases).

@@ -13,6 +13,7 @@
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/core/workspace.hpp"
+#include "gqa/layout/quantize.hpp"
 #include "gqa/score/rules.hpp"
 
 namespace gqa {
@@ -101,7 +102,8 @@ struct Call {
   GQA_TAG Index start(Index b) const { return options.q_starts[static_cast<std::size_t>(b)]; }
 };
 
-/// Throws std::invalid_argument, prefixed with the caller's name, for arguments that contradict.
+/// Throws std::invalid_argument, prefixed with the caller's name, for arguments that contradict;
+/// std::length_error for a head_dim beyond max_head_dim.
 template <Scalar Query, Scalar Out, KvSource Source, typename RulesT>
 GQA_TAG auto make_call(const char* who, TensorView<const Query> q, const Source& source,
                        TensorView<Out> out, const RulesT& rules,
@@ -127,6 +129,7 @@ GQA_TAG auto make_call(const char* who, TensorView<const Query> q, const Source&
           " does not divide num_heads ", q.heads());
   require(q.dim() > 0 && source.value_dim() > 0, who, ": head_dim ", q.dim(), " and value_dim ",
           source.value_dim(), " must be positive");
+  check_head_dim<typename Source::Storage>(who, q.dim());
   const TensorShape expected{q.batch(), q.tokens(), q.heads(), source.value_dim()};
   require(out.shape() == expected, who, ": out is ", out.shape(), ", expected ", expected);
   if (options.lse) {

@@ -10,10 +10,30 @@
 #include <bit>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 
+#include "gqa/core/heads.hpp"
 #include "gqa/core/scalar.hpp"
 
 namespace gqa {
+
+/// The most channels that a key may have: machines with dot products of bytes add up 255 (of Int4,
+/// 15) times 127 for each of them, in 32 bits. 66,311 of Int8, 1,127,288 of Int4.
+template <StorageType Storage>
+inline constexpr Index max_head_dim =
+    is_quantized<Storage> ? std::numeric_limits<std::int32_t>::max() /
+                                (127 * (std::same_as<Storage, Int4> ? 15 : 255))
+                          : std::numeric_limits<Index>::max();
+
+/// Throws std::length_error for more.
+template <StorageType Storage>
+GQA_TAG void check_head_dim(const char* who, Index head_dim) {
+  if (head_dim > max_head_dim<Storage>) {
+    throw std::length_error(message(who, ": head_dim ", head_dim, " exceeds ",
+                                    max_head_dim<Storage>, ", beyond which sums of ",
+                                    scalar_name<Storage>(), " products may exceed 32 bits"));
+  }
+}
 
 /// The largest |x| of a row of n numbers; NaN if one isn't finite. Without their signs, floats are
 /// in the order of their bits.

@@ -55,7 +55,7 @@ struct Scale {
   double scale = 1.0;
 };
 
-/// cap · tanh(x / cap) (Gemma 2).
+/// cap · tanh(x / cap) (Gemma 2). Without a cap, leave the rule out: an infinite one is refused.
 struct SoftCap {
   static constexpr ScoreStage stage = ScoreStage::capped;
 
@@ -63,6 +63,8 @@ struct SoftCap {
 
   GQA_TAG void check(const AttentionShape&) const {
     require(cap > 0, "SoftCap: the cap must be positive, is ", cap);
+    require(cap < std::numeric_limits<float>::infinity(), "SoftCap: the cap must be finite, is ",
+            cap);
   }
   template <typename T>
   GQA_TAG T score(T x, const Where&) const {
@@ -181,6 +183,7 @@ struct AdditiveBias {
   DenseView<T> values;
 
   GQA_TAG void check(const AttentionShape& s) const { values.check(s, "AdditiveBias"); }
+  GQA_TAG bool differs_by_head() const { return values.differs_by_head(); }
   GQA_TAG bool visible(const Where& w) const {
     return w.k_index < values.shape().kv_len &&
            finite_or_nan(values.row(w.batch, w.head, w.q_index)[w.k_index]);

@@ -152,7 +152,7 @@ GQA_INLINE Pack<T> iota() {
 ///
 /// Of quantised storage only the integers are multiplied, the factors being integers, too, queries
 /// in [-127, 127] and weights in [0, 255]. Sums are exact up to head_dim 512 (in float, 24 bits,
-/// with the keys' bias).
+/// with the keys' bias), and fit their type up to max_head_dim (layout/quantize.hpp).
 template <typename Storage, Product product>
 struct Dot {
   using T = AccumulatorOf<Storage>;
