@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gqa/core/config.hpp"
+
 namespace gqa::detail {
 
 /// table[n][b]: what byte b, followed by n zeros, adds.

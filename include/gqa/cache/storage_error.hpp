@@ -56,7 +56,9 @@ GQA_TAG StorageError storage_error(const Cache& cache, Index sequence, Index fir
   const auto keys = view(k);
   const auto values = view(v);
   const auto held = [](const TensorShape& shape, std::vector<T>& memory) {
-    memory.resize(static_cast<std::size_t>(shape.batch * shape.tokens * shape.heads * shape.dim));
+    const Index bytes = memory_bytes(
+        "storage_error", {shape.batch, shape.tokens, shape.heads, shape.dim, Index{sizeof(T)}});
+    memory.resize(static_cast<std::size_t>(bytes) / sizeof(T));
     return TensorView<T>(memory.data(), shape);
   };
   std::vector<T> key_memory, value_memory;

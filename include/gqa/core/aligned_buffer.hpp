@@ -8,13 +8,10 @@
 // to 1.3 times as fast).
 #pragma once
 
-#include <initializer_list>
-#include <limits>
 #include <new>
-#include <stdexcept>
 #include <utility>
 
-#include "gqa/core/heads.hpp"
+#include "gqa/core/sizes.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -22,27 +19,18 @@
 
 namespace gqa {
 
-/// The product of sizes, none negative, that are to be taken as memory. Throws std::length_error
-/// where it is more than an Index counts.
-GQA_TAG inline Index memory_bytes(const char* who, std::initializer_list<Index> sizes) {
-  Index bytes = 1;
-  for (const Index size : sizes) {
-    if (size > 0 && bytes > std::numeric_limits<Index>::max() / size) {
-      std::string factors;
-      for (const Index n : sizes) factors += (factors.empty() ? "" : " x ") + std::to_string(n);
-      throw std::length_error(message(who, ": ", factors, " bytes are more than 63 bits count"));
-    }
-    bytes *= size;
-  }
-  return bytes;
-}
-
-/// Bytes at a multiple of gqa::alignment, or of 2 MiB for large ones.
+/// Bytes at a multiple of gqa::alignment, or of 2 MiB for large ones. A buffer that was moved from
+/// is empty.
 class AlignedBuffer {
  public:
   GQA_TAG AlignedBuffer() = default;
-  /// Contents are not initialised. Throws std::bad_alloc.
+  /// Contents are not initialised. Throws std::bad_alloc, or std::length_error for more bytes than
+  /// an Index counts, which operator new would round up to none.
   GQA_TAG explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
+    if (bytes > static_cast<std::size_t>(std::numeric_limits<Index>::max())) {
+      throw std::length_error(message("AlignedBuffer: ", bytes, " bytes are more than ",
+                                      std::numeric_limits<Index>::digits, " bits count"));
+    }
     if (bytes == 0) return;
     data_ = static_cast<std::byte*>(::operator new(bytes, align()));
 #if defined(MADV_HUGEPAGE)
@@ -53,8 +41,9 @@ class AlignedBuffer {
   GQA_TAG AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   GQA_TAG AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
+    AlignedBuffer taken(std::move(other));  // of itself, too
+    std::swap(data_, taken.data_);
+    std::swap(bytes_, taken.bytes_);
     return *this;
   }
   AlignedBuffer(const AlignedBuffer&) = delete;

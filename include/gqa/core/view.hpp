@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #include "gqa/core/eigen.hpp"
-#include "gqa/core/heads.hpp"
+#include "gqa/core/sizes.hpp"
 
 namespace gqa {
 
@@ -34,6 +34,39 @@ GQA_TAG inline std::string to_string(const TensorShape& shape) {
   return message("[", shape.batch, ", ", shape.tokens, ", ", shape.heads, ", ", shape.dim, "]");
 }
 
+namespace detail {
+
+GQA_TAG inline void check_not_negative(const TensorShape& shape) {
+  require(shape.batch >= 0 && shape.tokens >= 0 && shape.heads >= 0 && shape.dim >= 0,
+          "a TensorView has no negative size: ", shape);
+}
+/// Throws unless strides of a tensor without gaps are numbers, even where it has no elements.
+GQA_TAG inline void check_dense(const TensorShape& shape, std::size_t element_bytes) {
+  check_not_negative(shape);
+  const auto at_least_1 = [](Index size) { return size > 0 ? size : 1; };
+  memory_bytes("TensorView",
+               {at_least_1(shape.batch), at_least_1(shape.tokens), at_least_1(shape.heads),
+                at_least_1(shape.dim), static_cast<Index>(element_bytes)});
+}
+/// Strides of [batch, tokens, heads, dim].
+GQA_TAG inline TensorStrides tokens_first_strides(const TensorShape& shape,
+                                                  std::size_t element_bytes) {
+  check_dense(shape, element_bytes);
+  return {.batch = shape.tokens * shape.heads * shape.dim,
+          .token = shape.heads * shape.dim,
+          .head = shape.dim};
+}
+/// Strides of [batch, heads, tokens, dim].
+GQA_TAG inline TensorStrides heads_first_strides(const TensorShape& shape,
+                                                 std::size_t element_bytes) {
+  check_dense(shape, element_bytes);
+  return {.batch = shape.heads * shape.tokens * shape.dim,
+          .token = shape.dim,
+          .head = shape.tokens * shape.dim};
+}
+
+}  // namespace detail
+
 template <typename T>
 class TensorView {
  public:
@@ -42,19 +75,18 @@ class TensorView {
 
   GQA_TAG constexpr TensorView() = default;
 
-  /// A dense row-major [batch, tokens, heads, dim].
+  /// A dense row-major [batch, tokens, heads, dim]. Throws std::invalid_argument for a negative
+  /// size or a null pointer to elements, std::length_error for more bytes than an Index counts.
   GQA_TAG TensorView(T* data, const TensorShape& shape)
-      : TensorView(data, shape,
-                   {.batch = shape.tokens * shape.heads * shape.dim,
-                    .token = shape.heads * shape.dim,
-                    .head = shape.dim}) {}
+      : TensorView(data, shape, detail::tokens_first_strides(shape, sizeof(T))) {}
 
-  /// Any strides, for slices of a fused QKV buffer, gaps, or heads before tokens.
+  /// Any strides, for slices of a fused QKV buffer, gaps, or heads before tokens. Throws
+  /// std::invalid_argument.
   GQA_TAG TensorView(T* data, const TensorShape& shape, const TensorStrides& strides)
       : data_(data), shape_(shape), strides_(strides) {
-    require(shape.batch >= 0 && shape.tokens >= 0 && shape.heads >= 0 && shape.dim >= 0,
-            "a TensorView has no negative size: ", shape);
-    require(data != nullptr || shape.batch * shape.tokens * shape.heads * shape.dim == 0,
+    detail::check_not_negative(shape);
+    require(data != nullptr || shape.batch == 0 || shape.tokens == 0 || shape.heads == 0 ||
+                shape.dim == 0,
             "a TensorView of shape ", shape, " needs data, got a null pointer");
   }
 
@@ -82,16 +114,16 @@ class TensorView {
 
   /// Tokens [begin, begin + count) of every sequence.
   GQA_TAG TensorView tokens_slice(Index begin, Index count) const {
-    require(begin >= 0 && count >= 0 && begin + count <= shape_.tokens, "tokens [", begin, ", ",
-            begin + count, ") are outside of ", shape_);
+    require(begin >= 0 && count >= 0 && count <= shape_.tokens - begin, "tokens [", begin, ", ",
+            detail::saturated_sum(begin, count), ") are outside of ", shape_);
     return {
         data_ + begin * strides_.token, {shape_.batch, count, shape_.heads, shape_.dim}, strides_};
   }
 
   /// Heads [begin, begin + count), as in a fused QKV projection.
   GQA_TAG TensorView heads_slice(Index begin, Index count) const {
-    require(begin >= 0 && count >= 0 && begin + count <= shape_.heads, "heads [", begin, ", ",
-            begin + count, ") are outside of ", shape_);
+    require(begin >= 0 && count >= 0 && count <= shape_.heads - begin, "heads [", begin, ", ",
+            detail::saturated_sum(begin, count), ") are outside of ", shape_);
     return {
         data_ + begin * strides_.head, {shape_.batch, shape_.tokens, count, shape_.dim}, strides_};
   }
@@ -160,25 +192,23 @@ GQA_TAG auto view(T&& tensor) {
 }
 
 /// The same for tensors with heads before tokens: [batch, heads, tokens, dim], or
-/// [heads, tokens, dim] of one sequence (PyTorch's and ONNX's order). Nothing is moved.
+/// [heads, tokens, dim] of one sequence (PyTorch's and ONNX's order). Nothing is moved. Throws as
+/// TensorView's constructor.
 template <typename T>
 GQA_TAG auto heads_first(T&& tensor) {
   static_assert(detail::EigenTensor<std::remove_cvref_t<T>>,
                 "heads_first takes an Eigen::Tensor or Eigen::TensorMap");
   const auto n = detail::sizes_of(tensor);
-  return TensorView<detail::ElementOf<T>>(
-      tensor.data(), {.batch = n[0], .tokens = n[2], .heads = n[1], .dim = n[3]},
-      {.batch = n[1] * n[2] * n[3], .token = n[3], .head = n[2] * n[3]});
+  const TensorShape shape{.batch = n[0], .tokens = n[2], .heads = n[1], .dim = n[3]};
+  using Element = detail::ElementOf<T>;
+  return TensorView<Element>(tensor.data(), shape,
+                             detail::heads_first_strides(shape, sizeof(Element)));
 }
 
 /// The same for a plain pointer: `shape` is still named [batch, tokens, heads, dim].
 template <typename T>
 GQA_TAG TensorView<T> heads_first(T* data, const TensorShape& shape) {
-  return {data,
-          shape,
-          {.batch = shape.tokens * shape.heads * shape.dim,
-           .token = shape.dim,
-           .head = shape.tokens * shape.dim}};
+  return {data, shape, detail::heads_first_strides(shape, sizeof(T))};
 }
 
 /// The element type of what view(tensor) gives, without const.

@@ -20,8 +20,8 @@ class Workspace {
   GQA_TAG explicit Workspace(std::size_t bytes) : buffer_(bytes) {}
 
   /// At least `bytes` bytes at a multiple of gqa::alignment, with arbitrary contents. What an
-  /// earlier reserve() returned is no longer valid. Throws std::bad_alloc, and then stays as it
-  /// was.
+  /// earlier reserve() returned is no longer valid. Throws std::bad_alloc, std::length_error (more
+  /// than an Index counts), and then stays as it was.
   GQA_TAG std::byte* reserve(std::size_t bytes) {
     if (bytes > buffer_.bytes()) {
       buffer_ = AlignedBuffer(std::max(bytes, buffer_.bytes() + buffer_.bytes() / 2));
@@ -57,9 +57,17 @@ class Carver {
  public:
   GQA_TAG explicit Carver(std::byte* base = nullptr) : base_(base) {}
 
+  /// Throws std::length_error for more than an Index counts, of all arrays together.
   template <typename T>
   GQA_TAG T* take(Index count) {
+    constexpr std::size_t most =
+        static_cast<std::size_t>(std::numeric_limits<Index>::max()) / alignment * alignment;
     const std::size_t at = bytes_;
+    if (static_cast<std::size_t>(count) > (most - at) / sizeof(T)) {
+      throw std::length_error(message("Carver: ", count, " objects of ", sizeof(T), " bytes after ",
+                                      at, " bytes are more than ",
+                                      std::numeric_limits<Index>::digits, " bits count"));
+    }
     bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + alignment - 1) / alignment * alignment;
     return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
   }

@@ -16,6 +16,10 @@
 // NEON.
 #pragma once
 
+#include <limits>
+#include <stdexcept>
+
+#include "gqa/core/heads.hpp"
 #include "gqa/simd/ops.hpp"
 
 namespace gqa {
@@ -39,8 +43,17 @@ class StripLayout {
   static constexpr Index lane = lane_objects<Storage>;
   static constexpr Index per = elements_per<Storage>;
 
+  /// Throws std::length_error for rows so wide that an Index doesn't count the bytes of a block.
   GQA_TAG StripLayout(Index head_dim, Index value_dim)
-      : head_dim_(head_dim), value_dim_(value_dim) {}
+      : head_dim_(head_dim), value_dim_(value_dim) {
+    constexpr Index widest =
+        std::numeric_limits<Index>::max() / (4 * block_keys * Index{sizeof(double)});
+    if (head_dim > widest || value_dim > widest) {
+      throw std::length_error(message(
+          "a block of ", block_keys, " keys and values with head_dim ", head_dim, " and value_dim ",
+          value_dim, " takes more bytes than ", std::numeric_limits<Index>::digits, " bits count"));
+    }
+  }
 
   GQA_TAG Index head_dim() const { return head_dim_; }
   GQA_TAG Index value_dim() const { return value_dim_; }
