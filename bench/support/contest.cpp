@@ -46,7 +46,7 @@ class Contestant {
   void check(const EigenPool& executor) {
     cache_.append(k_, v_);
     const SampledReference expected(q_, cache_);
-    cache_.truncate(before_);
+    cache_.truncate_all(before_);
     library_step(executor);
     line_.library.agreement = expected.agreement(out_);
     if (!baseline_) return;
@@ -87,7 +87,7 @@ class Contestant {
       cache_.append(k_, v_);
       attend(q_, cache_, out_, Causal{}, {.workspace = &workspace_}, executor);
     });
-    cache_.truncate(before_);
+    cache_.truncate_all(before_);
   }
   void baseline_step(const EigenPool& executor) {
     baseline_timings_.measure([&] {

@@ -133,7 +133,7 @@ class AppendWork final : public Work {
   }
   void attend(const EigenPool&) override {
     auto& layer = layers_[next_];
-    if (layer.length(0) == layer.capacity()) layer.truncate(kv_len_);
+    if (layer.length(0) == layer.capacity()) layer.truncate_all(kv_len_);
     layer.append(k_, v_);
     last_ = next_;
     next_ = (next_ + 1) % layers_.num_layers();

@@ -40,7 +40,7 @@ class LlamaSession {
   Index capacity() const { return caches_.front().capacity(); }
   /// Forgets the tokens from `length` on.
   void truncate(Index length) {
-    for (auto& cache : caches_) cache.truncate(length);
+    for (auto& cache : caches_) cache.truncate_all(length);
   }
   /// What the caches of all layers take.
   std::size_t kv_bytes() const {

@@ -132,7 +132,7 @@ TEST_F(ContiguousErrors, TruncateToMoreThanThereIs) {
             "KvCache::truncate: length 71 is outside of [0, 70] (sequence 0)");
   EXPECT_EQ(error_without_change([&] { cache.truncate(1, -1); }),
             "KvCache::truncate: length -1 is outside of [0, 60] (sequence 1)");
-  EXPECT_EQ(error_without_change([&] { cache.truncate(65); }),
+  EXPECT_EQ(error_without_change([&] { cache.truncate_all(65); }),
             "KvCache::truncate: length 65 is outside of [0, 60] (sequence 1)");
   EXPECT_EQ(error_without_change([&] { cache.truncate(2, 0); }),
             "KvCache::truncate: sequence 2 is outside of a batch of 2");

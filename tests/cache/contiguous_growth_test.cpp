@@ -58,7 +58,7 @@ TEST(ContiguousReorder, GivesEachSequenceWhatItsIndexNames) {
 TEST(ContiguousReorder, LeavesNothingOfLongerSequencesBehind) {
   KvCache<float> cache = four_sequences();
   cache.reorder(std::vector<Index>{0, 0, 0, 0});
-  cache.truncate(0);
+  cache.truncate_all(0);
   const CacheMemory empty(make_cache(4, 200));
   EXPECT_TRUE(CacheMemory(cache) == empty);
 }
@@ -85,7 +85,7 @@ TEST(ContiguousFork, CopiesASequenceOverAnother) {
   cache.fork(3, 3);
   EXPECT_EQ(read_numbers(cache, 0), std::vector<float>(65, 4));
   EXPECT_EQ(read_numbers(cache, 3), std::vector<float>(65, 4));
-  cache.truncate(0);
+  cache.truncate_all(0);
   EXPECT_TRUE(CacheMemory(cache) == CacheMemory(make_cache(4, 200)));
   EXPECT_EQ(error_of([&] { cache.fork(0, 4); }),
             "KvCache::fork: sequence 4 is outside of a batch of 4");

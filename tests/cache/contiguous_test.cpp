@@ -114,7 +114,7 @@ TYPED_TEST(Contiguous, HoldsWhatAnySeriesOfOperationsLeaves) {
       case 5: {
         const Index to =
             random.integer(0, std::min({cache.length(0), cache.length(1), cache.length(2)}));
-        cache.truncate(to);
+        cache.truncate_all(to);
         for (auto& tokens : model.sequences) tokens.resize(static_cast<std::size_t>(to));
         break;
       }
@@ -274,7 +274,7 @@ TEST(ContiguousReuse, AttentionSeesNothingOfTruncatedAndClearedTokens) {
   cache.clear();
   cache.append(input.k.view().tokens_slice(0, 70), input.v.view().tokens_slice(0, 70));
   cache.append(poison_k.view(), poison_v.view());
-  cache.truncate(70);
+  cache.truncate_all(70);
   cache.append(input.k.view().tokens_slice(70, 30), input.v.view().tokens_slice(70, 30));
   EXPECT_TRUE(same_bits(attend_over(input, cache, Causal{}), fresh));
 }

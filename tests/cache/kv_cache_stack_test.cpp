@@ -51,7 +51,7 @@ void expect_sequence_operations_in_all_layers(Stack stack) {
   expect_counting(stack, 1, 70);
   append_to_all(stack, 2, 30);
   const Stack copy = stack.clone();
-  stack.truncate(5);
+  stack.truncate_all(5);
   for (Index b = 0; b < 3; ++b) expect_counting(stack, b, 5);
   stack.clear(1);
   expect_counting(stack, 1, 0);

@@ -150,7 +150,7 @@ class Harness {
         for (Index i = 0; i < batch; ++i) to = std::min(to, length(layer, i));
         to = std::max<Index>(to - some_count(), 0);
         for (Index i = 0; i < batch; ++i) expected = both(expected, must_go_back(layer, i, to));
-        if (attempt(expected, [&] { cache.truncate(to); })) {
+        if (attempt(expected, [&] { cache.truncate_all(to); })) {
           for (Sequence& s : model) s.resize(at(to));
         }
         break;

@@ -176,9 +176,8 @@ TEST(Paged, RunningOutOfPagesLeavesEverySequenceAsItWas) {
     cache.fork(0, 2);  // shares two pages, the last of which a write copies
     EXPECT_EQ(used(pages), 5);
     TestTensor<float> k({3, 70, 2, 4}), v({3, 70, 2, 3});
-    // Sequences 0 and 2: a page each, and a copy each, as is decided beforehand. Sequence 1: one
-    // page.
-    const bool enough = spare >= 5;
+    // Sequences 0 and 2: a page each, and a copy for one of them. Sequence 1: one page.
+    const bool enough = spare >= 4;
     if (enough) {
       cache.append(k.view(), v.view());
       EXPECT_EQ(cache.length(2), 170);
@@ -186,7 +185,7 @@ TEST(Paged, RunningOutOfPagesLeavesEverySequenceAsItWas) {
     } else {
       EXPECT_EQ(
           error_of<std::length_error>([&] { cache.append(k.view(), v.view()); }),
-          message("PageAllocator: 5 pages are needed, ", spare, " of ", 5 + spare, " are free"));
+          message("PageAllocator: 4 pages are needed, ", spare, " of ", 5 + spare, " are free"));
       EXPECT_EQ(read_numbers(cache, 0), counting(0, 100));
       EXPECT_EQ(read_numbers(cache, 1), counting(0, 130));
       EXPECT_EQ(read_numbers(cache, 2), counting(0, 100));

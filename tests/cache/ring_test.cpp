@@ -132,7 +132,7 @@ TEST(Ring, RollsBackAllSequencesOrNone) {
   Ring ring = make_ring();
   fill_up(ring, 0, 150);
   fill_up(ring, 1, 200);
-  EXPECT_EQ(error_of<std::length_error>([&] { ring.truncate(140); }),
+  EXPECT_EQ(error_of<std::length_error>([&] { ring.truncate_all(140); }),
             "RingKvCache::truncate: from 200 to 140 tokens is further than spare 20: "
             "tokens [0, 128) of sequence 1 are gone");
   EXPECT_EQ(ring.length(0), 150);

@@ -42,7 +42,7 @@ void check_decode(const auto& rules, Index tokens_at_a_time) {
   step();
   EXPECT_EQ(allocations_of([&] {
               for (Index i = 1; i < steps; ++i) step();
-              cache.truncate(10);
+              cache.truncate_all(10);
               cache.clear(1);
             }),
             0);

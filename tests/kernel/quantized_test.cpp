@@ -254,7 +254,7 @@ TYPED_TEST(Quantized, CacheReadsBackWithinHalfAStepAndRollsBackExactly) {
   EXPECT_EQ(p.cache.bytes_per_token(),
             num_kv_heads * ((head_dim + value_dim) / elements_per<TypeParam> + 8));
   p.cache.append(p.k.view(), p.v.view());
-  p.cache.truncate(130);
+  p.cache.truncate_all(130);
   EXPECT_TRUE(same_bits(p.attend(), before));
 }
 

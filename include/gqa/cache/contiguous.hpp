@@ -15,7 +15,8 @@ namespace gqa {
 /// Only num_kv_heads decides its size: a cache of 8 KV heads is a quarter of one of 32.
 ///
 /// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
-/// shapes, std::length_error for tokens beyond the capacity, std::bad_alloc. Several threads may
+/// shapes, std::length_error for tokens beyond the capacity or what memory counts, std::bad_alloc.
+/// Several threads may
 /// read at once. Different sequences may be written at once, as long as the memory doesn't grow;
 /// whatever concerns the whole batch needs the cache to itself.
 template <StorageType StorageT, typename HeadsT = Heads<>>
@@ -45,10 +46,7 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     require(options.capacity >= 0, "KvCache: capacity must not be negative, is ", options.capacity);
     require(options.max_capacity >= 0, "KvCache: max_capacity must not be negative, is ",
             options.max_capacity);
-    memory_bytes("KvCache", {options.batch, this->num_kv_heads(), tokens_ / block_keys + 1,
-                             this->strips().block_bytes()});
-    buffer_ = AlignedBuffer(static_cast<std::size_t>(bytes()));
-    std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
+    buffer_ = zeros(tokens_);
   }
 
   /// Tokens per sequence that append accepts; see allocated() for those that there is memory for.
@@ -59,6 +57,7 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
 
   /// A copy of everything. Throws std::bad_alloc.
   GQA_TAG KvCache clone() const {
+    this->check_not_moved_from("clone");
     KvCache copy({.batch = this->batch(),
                   .capacity = tokens_,
                   .heads = this->heads(),
@@ -94,8 +93,18 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
  private:
   static constexpr bool reuses_blocks = false;  // what is dropped is zeroed at once
 
-  GQA_TAG Index head_bytes() const {
-    return ceil_div(tokens_, block_keys) * this->strips().block_bytes();
+  GQA_TAG Index head_bytes(Index tokens) const {
+    return ceil_div(tokens, block_keys) * this->strips().block_bytes();
+  }
+  GQA_TAG Index head_bytes() const { return head_bytes(tokens_); }
+  /// Memory for so many tokens of every sequence.
+  GQA_TAG AlignedBuffer zeros(Index tokens) const {
+    memory_bytes("KvCache", {this->batch(), this->num_kv_heads(), tokens / block_keys + 1,
+                             this->strips().block_bytes()});
+    AlignedBuffer buffer(
+        static_cast<std::size_t>(this->batch() * this->num_kv_heads() * head_bytes(tokens)));
+    std::fill_n(buffer.data(), buffer.bytes(), std::byte{0});
+    return buffer;
   }
   GQA_TAG std::byte* head(Index slot, Index kv_head) const {
     return buffer_.data() + (slot * this->num_kv_heads() + kv_head) * head_bytes();
@@ -119,21 +128,12 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     if (longest > tokens_) grow(std::min(max_tokens_, std::max(longest, 2 * tokens_)));
   }
   GQA_TAG void grow(Index tokens) {
-    Index longer = tokens;
-    std::swap(tokens_, longer);  // head() and bytes() of the new memory
-    AlignedBuffer buffer;
-    try {
-      buffer = AlignedBuffer(static_cast<std::size_t>(bytes()));
-    } catch (...) {
-      tokens_ = longer;
-      throw;
-    }
-    std::fill_n(buffer.data(), buffer.bytes(), std::byte{0});
-    std::swap(buffer, buffer_);
-    const Index old_head_bytes = ceil_div(longer, block_keys) * this->strips().block_bytes();
+    const AlignedBuffer old = std::exchange(buffer_, zeros(tokens));
+    const Index old_head_bytes = head_bytes();
+    tokens_ = tokens;
     for (Index slot = 0; slot < this->batch(); ++slot) {
       for (Index h = 0; h < this->num_kv_heads(); ++h) {
-        std::copy_n(buffer.data() + (slot * this->num_kv_heads() + h) * old_head_bytes,
+        std::copy_n(old.data() + (slot * this->num_kv_heads() + h) * old_head_bytes,
                     used_bytes(slot), head(slot, h));
       }
     }

@@ -23,7 +23,9 @@ class PageAllocator;
 ///     attention.forward(x, y, &stack[i]);  // layer by layer; what throws takes everything back
 ///     step.commit();
 ///
-/// Between steps all layers have the same lengths, and length(b) is a sequence's.
+/// Between steps all layers have the same lengths, and length(b) is a sequence's. A stack that was
+/// moved from has no layers and no sequences, as a cache has then (StripCache): batch() and bytes()
+/// are 0, truncate_all() and clear() do nothing, everything else throws std::invalid_argument.
 template <KvStore CacheT>
 class KvCacheStack {
  public:
@@ -54,9 +56,9 @@ class KvCacheStack {
   GQA_TAG auto begin() const { return layers_.begin(); }
   GQA_TAG auto end() const { return layers_.end(); }
 
-  GQA_TAG Index batch() const { return layers_.front().batch(); }
-  GQA_TAG Index length(Index sequence) const { return layers_.front().length(sequence); }
-  GQA_TAG Index capacity() const { return layers_.front().capacity(); }
+  GQA_TAG Index batch() const { return layers_.empty() ? 0 : layers_.front().batch(); }
+  GQA_TAG Index length(Index sequence) const { return layers("length").front().length(sequence); }
+  GQA_TAG Index capacity() const { return layers("capacity").front().capacity(); }
   /// Of all layers together.
   GQA_TAG Index bytes() const {
     return sum([](const Cache& cache) { return cache.bytes(); });
@@ -69,44 +71,48 @@ class KvCacheStack {
   /// AppendTransaction::plan() does for one cache. When it throws, what was reserved goes back with
   /// the transaction.
   GQA_TAG void plan_append(AppendTransaction& step, std::span<const Index> counts) {
-    for (Cache& cache : layers_) step.plan(cache, counts);
+    for (Cache& cache : layers("plan_append")) step.plan(cache, counts);
   }
   /// The same for one sequence.
   GQA_TAG void plan_append(AppendTransaction& step, Index sequence, Index count) {
-    for (Cache& cache : layers_) step.plan(cache, sequence, count);
+    for (Cache& cache : layers("plan_append")) step.plan(cache, sequence, count);
   }
 
   /// Forgets all tokens of a sequence but the first `length`, in every layer. Throws as the cache's
   /// truncate().
   GQA_TAG void truncate(Index sequence, Index length) {
-    for (Cache& cache : layers_) prepare_truncate(cache, sequence, length);
+    for (Cache& cache : layers("truncate")) prepare_truncate(cache, sequence, length);
     for (Cache& cache : layers_) cache.truncate(sequence, length);
   }
   /// The same for every sequence.
-  GQA_TAG void truncate(Index length) {
+  GQA_TAG void truncate_all(Index length) {
     for (Cache& cache : layers_) {
       for (Index b = 0; b < batch(); ++b) prepare_truncate(cache, b, length);
     }
-    for (Cache& cache : layers_) cache.truncate(length);
+    for (Cache& cache : layers_) cache.truncate_all(length);
   }
-  /// Forgets everything.
-  GQA_TAG void clear() { truncate(0); }
+  template <typename Length>
+  GQA_TAG void truncate(Length) {
+    detail::refuse_truncate_of_all<Length>();
+  }
+  /// Forgets everything, of all sequences or of one.
+  GQA_TAG void clear() { truncate_all(0); }
   GQA_TAG void clear(Index sequence) { truncate(sequence, 0); }
 
   /// Makes sequence `to` equal to sequence `from`.
   GQA_TAG void fork(Index from, Index to) {
-    for (Cache& cache : layers_) cache.fork(from, to);
+    for (Cache& cache : layers("fork")) cache.fork(from, to);
   }
   /// Makes each sequence b what sequence from[b] was; from is [batch].
   GQA_TAG void reorder(std::span<const Index> from) {
-    for (Cache& cache : layers_) cache.reorder(from);
+    for (Cache& cache : layers("reorder")) cache.reorder(from);
   }
   /// A copy of everything. Throws std::bad_alloc.
   GQA_TAG KvCacheStack clone() const {
-    std::vector<Cache> layers;
-    layers.reserve(layers_.size());
-    for (const Cache& cache : layers_) layers.push_back(cache.clone());
-    return KvCacheStack(std::move(layers));
+    UniqueVector<Cache> copies;
+    copies.reserve(layers_.size());
+    for (const Cache& cache : layers("clone")) copies.push_back(cache.clone());
+    return KvCacheStack(std::move(copies));
   }
 
   /// The first `length` tokens of a sequence in all layers, for sequences to come
@@ -116,7 +122,8 @@ class KvCacheStack {
   {
     std::vector<typename Cache::Prefix> prefix;
     prefix.reserve(layers_.size());
-    for (const Cache& cache : layers_) prefix.push_back(cache.share_prefix(sequence, length));
+    for (const Cache& cache : layers("share_prefix"))
+      prefix.push_back(cache.share_prefix(sequence, length));
     return prefix;
   }
   /// Makes a sequence begin with a prefix of this stack, or of one with the same allocator.
@@ -124,14 +131,24 @@ class KvCacheStack {
   GQA_TAG void start_with(Index sequence, const std::vector<Prefix>& prefix)
     requires requires(Cache& cache) { cache.start_with(sequence, prefix.front()); }
   {
-    require(std::ssize(prefix) == num_layers(), "KvCacheStack::start_with: a prefix of ",
-            std::ssize(prefix), " layers for ", num_layers());
+    require(std::ssize(prefix) == std::ssize(layers("start_with")),
+            "KvCacheStack::start_with: a prefix of ", std::ssize(prefix), " layers for ",
+            num_layers());
     for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].check_start(sequence, prefix[i]);
     for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].start_with(sequence, prefix[i]);
   }
 
  private:
-  GQA_TAG explicit KvCacheStack(std::vector<Cache>&& layers) : layers_(std::move(layers)) {}
+  GQA_TAG explicit KvCacheStack(UniqueVector<Cache>&& layers) : layers_(std::move(layers)) {}
+
+  GQA_TAG const UniqueVector<Cache>& layers(const char* who) const {
+    require(!layers_.empty(), "KvCacheStack::", who, ": the stack was moved from");
+    return layers_;
+  }
+  GQA_TAG UniqueVector<Cache>& layers(const char* who) {
+    (void)std::as_const(*this).layers(who);
+    return layers_;
+  }
 
   GQA_TAG void reserve_layers(Index num_layers) {
     require(num_layers > 0, "KvCacheStack: num_layers must be positive, is ", num_layers);
@@ -162,7 +179,7 @@ class KvCacheStack {
     }
   }
 
-  std::vector<Cache> layers_;
+  UniqueVector<Cache> layers_;
 };
 
 }  // namespace gqa

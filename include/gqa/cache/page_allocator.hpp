@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "gqa/core/aligned_buffer.hpp"
-#include "gqa/core/heads.hpp"
+#include "gqa/core/unique_vector.hpp"
 
 namespace gqa {
 
@@ -31,7 +31,8 @@ struct PageStatistics {
   Index shared = 0;   ///< of those, with two or more
 };
 
-/// Pages of page_bytes bytes. All functions may be called from several threads at once.
+/// Pages of page_bytes bytes. All functions may be called from several threads at once. Stays where
+/// it is: it can't be moved.
 class PageAllocator {
  public:
   using Page = std::int32_t;  ///< a page's number
@@ -80,11 +81,13 @@ class PageAllocator {
     return s;
   }
 
-  /// Has anybody else a reference to this page, one's own aside? If not, what others did to the
-  /// page is visible to the caller.
-  GQA_TAG bool is_shared(Page page) const {
-    return counts_[static_cast<std::size_t>(page)].load(std::memory_order_acquire) > 1;
+  /// How many references to this page there are. Where all of them are the caller's, it stays so,
+  /// and what others did to the page is visible to the caller.
+  GQA_TAG int references(Page page) const {
+    return counts_[static_cast<std::size_t>(page)].load(std::memory_order_acquire);
   }
+  /// Has anybody else a reference to this page, one's own aside?
+  GQA_TAG bool is_shared(Page page) const { return references(page) > 1; }
   /// One more reference to a page that the caller has one to.
   GQA_TAG void share(Page page) noexcept {
     counts_[static_cast<std::size_t>(page)].fetch_add(1, std::memory_order_relaxed);
@@ -153,7 +156,8 @@ class PageClaim {
   Index left_;
 };
 
-/// The pages of a sequence, in order. Owns one reference to each.
+/// The pages of a sequence, in order. Owns one reference to each. One that was moved from has no
+/// pages and no allocator.
 class PageList {
  public:
   GQA_TAG PageList() = default;
@@ -162,11 +166,11 @@ class PageList {
       : allocator_(std::move(allocator)) {
     pages_.reserve(static_cast<std::size_t>(most));
   }
-  GQA_TAG PageList(PageList&& other) noexcept
-      : allocator_(std::move(other.allocator_)), pages_(std::exchange(other.pages_, {})) {}
+  GQA_TAG PageList(PageList&&) noexcept = default;
   GQA_TAG PageList& operator=(PageList&& other) noexcept {
-    std::swap(allocator_, other.allocator_);
-    std::swap(pages_, other.pages_);
+    PageList taken(std::move(other));  // of itself, too
+    std::swap(allocator_, taken.allocator_);
+    std::swap(pages_, taken.pages_);
     return *this;
   }
   GQA_TAG ~PageList() { shrink(0); }
@@ -205,7 +209,33 @@ class PageList {
 
  private:
   std::shared_ptr<PageAllocator> allocator_;
-  std::vector<PageAllocator::Page> pages_;
+  UniqueVector<PageAllocator::Page> pages_;
 };
+
+namespace detail {
+
+/// Pages that must be copied before sequences [begin, end) are written, where changed(b) is the
+/// number of the shared page that sequence b would change, or -1. Of sequences that change the same
+/// one, the last keeps it if nobody else has it.
+template <typename Changed>
+GQA_TAG Index count_copies(const PageAllocator& allocator, Index begin, Index end,
+                           Changed changed) {
+  Index copies = 0;
+  for (Index b = begin; b < end; ++b) {
+    const PageAllocator::Page page = changed(b);
+    if (page < 0) continue;
+    Index writers = 0;
+    bool is_last = true;
+    for (Index other = begin; other < end; ++other) {
+      if (changed(other) != page) continue;
+      ++writers;
+      is_last &= other <= b;
+    }
+    copies += !(is_last && writers == allocator.references(page));
+  }
+  return copies;
+}
+
+}  // namespace detail
 
 }  // namespace gqa

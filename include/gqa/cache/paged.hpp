@@ -32,16 +32,19 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   using typename Base::Storage;
 
   struct Options {
-    Index batch = 1;     ///< sequences
-    Index capacity = 0;  ///< tokens that a sequence may have; costs 4 bytes per page
+    Index batch = 1;  ///< sequences
+    /// Tokens that a sequence may have; costs 4 bytes per page, of no more than the allocator has.
+    Index capacity = 0;
     /// A multiple of 64. Small pages waste least; from memory, decoding over pages of 512 takes 1.0
     /// to 1.2 times the time of a contiguous cache, of 64 1.05 to 1.4 (bench/README.md).
     Index page_tokens = 64;
     HeadsT heads = {};  ///< needed where HeadsT leaves numbers open
   };
 
-  /// Bytes of a page, to make a PageAllocator with.
+  /// Bytes of a page, to make a PageAllocator with. Throws std::invalid_argument for page_tokens
+  /// that aren't a positive multiple of 64, std::length_error for sizes that no memory could have.
   GQA_TAG static Index page_bytes(const HeadsT& heads, Index page_tokens = block_keys) {
+    check_page_tokens("PagedKvCache::page_bytes", page_tokens);
     const StripLayout<Storage> layout(heads.head_dim(), heads.value_dim());
     return memory_bytes("PagedKvCache::page_bytes",
                         {heads.num_kv_heads(), page_tokens / block_keys, layout.block_bytes()});
@@ -50,23 +53,22 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   /// Takes no page yet. The allocator's pages must be as large as this cache's, or larger. Throws
   /// std::bad_alloc.
   GQA_TAG PagedKvCache(std::shared_ptr<PageAllocator> allocator, const Options& options)
-      : Base("PagedKvCache", options.batch, options.heads), options_(options) {
+      : Base("PagedKvCache", options.batch, options.heads),
+        options_(options),
+        allocator_(std::move(allocator)) {
     require(options.capacity >= 0, "PagedKvCache: capacity must not be negative, is ",
             options.capacity);
-    require(options.page_tokens > 0 && options.page_tokens % block_keys == 0,
-            "PagedKvCache: page_tokens must be a positive multiple of ", block_keys, ", is ",
-            options.page_tokens);
-    require(allocator != nullptr, "PagedKvCache: the allocator is null");
-    require(allocator->page_bytes() >= page_bytes(), "PagedKvCache: a page takes ", page_bytes(),
-            " bytes, the allocator's have ", allocator->page_bytes());
-    for (Index b = 0; b < options.batch; ++b) {
-      pages_.emplace_back(allocator, pages_for(options.capacity));
-    }
+    check_page_tokens("PagedKvCache", options.page_tokens);
+    require(allocator_ != nullptr, "PagedKvCache: the allocator is null");
+    require(allocator_->page_bytes() >= page_bytes(), "PagedKvCache: a page takes ", page_bytes(),
+            " bytes, the allocator's have ", allocator_->page_bytes());
+    // A sequence never has a page twice.
+    const Index most = std::min(pages_for(options.capacity), allocator_->pages());
+    for (Index b = 0; b < options.batch; ++b) pages_.emplace_back(allocator_, most);
   }
 
-  GQA_TAG const std::shared_ptr<PageAllocator>& allocator() const {
-    return pages_.front().allocator();
-  }
+  /// Null once the cache was moved from.
+  GQA_TAG const std::shared_ptr<PageAllocator>& allocator() const { return allocator_; }
   GQA_TAG Index page_tokens() const { return options_.page_tokens; }
   GQA_TAG Index page_bytes() const { return page_bytes(this->heads(), options_.page_tokens); }
   GQA_TAG Index capacity() const { return options_.capacity; }
@@ -137,11 +139,13 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   /// Throws what start_with() would throw.
   GQA_TAG void check_start(Index sequence, const Prefix& prefix) const {
     this->check_sequence("start_with", sequence);
+    require(prefix.pages_.allocator() != nullptr,
+            "PagedKvCache::start_with: the prefix was moved from");
     const auto same = [](const char* what, Index ours, Index theirs) {
       require(ours == theirs, "PagedKvCache::start_with: ", what, " is ", ours,
               ", the prefix's is ", theirs);
     };
-    require(allocator() == prefix.pages_.allocator(),
+    require(allocator_ == prefix.pages_.allocator(),
             "PagedKvCache::start_with: the prefix lies in another allocator");
     same("num_kv_heads", this->num_kv_heads(), prefix.heads_.num_kv_heads());
     same("head_dim", this->head_dim(), prefix.heads_.head_dim());
@@ -160,7 +164,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     this->check_truncation(sequence, length);
     const Index slot = this->slot(sequence);
     if (!copies_to_drop(slot, length)) return;
-    PageClaim claim(*allocator(), 1);
+    PageClaim claim(*allocator_, 1);
     const Index page = length / options_.page_tokens;
     const Index page_end = std::min(this->length(sequence), (page + 1) * options_.page_tokens);
     copy_page(pages_[Base::at(slot)], page, page_end, claim.take());
@@ -168,9 +172,10 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
 
   /// A cache of the same sequences that shares all pages. Throws std::bad_alloc.
   GQA_TAG PagedKvCache clone() const {
+    this->check_not_moved_from("clone");
     Options options = options_;
     options.heads = this->heads();
-    PagedKvCache copy(allocator(), options);
+    PagedKvCache copy(allocator_, options);
     for (Index slot = 0; slot < this->batch(); ++slot) {
       copy.pages_[Base::at(slot)].share(pages_[Base::at(slot)], pages_for(this->length_of(slot)));
     }
@@ -197,6 +202,10 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
  private:
   static constexpr bool reuses_blocks = true;
 
+  GQA_TAG static void check_page_tokens(const char* who, Index page_tokens) {
+    require(page_tokens > 0 && page_tokens % block_keys == 0, who,
+            ": page_tokens must be a positive multiple of ", block_keys, ", is ", page_tokens);
+  }
   GQA_TAG Index pages_for(Index tokens) const { return ceil_div(tokens, options_.page_tokens); }
   GQA_TAG Index head_bytes() const {
     return options_.page_tokens / block_keys * this->strips().block_bytes();
@@ -229,7 +238,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     const Index tokens = length - i * options_.page_tokens;
     const Index whole = ceil_div(tokens, block_keys) * strips.block_bytes();
     for (Index h = 0; h < this->num_kv_heads(); ++h) {
-      std::byte* head = allocator()->data(copy) + h * head_bytes();
+      std::byte* head = allocator_->data(copy) + h * head_bytes();
       std::copy_n(pages.data(i) + h * head_bytes(), whole, head);
       if (tokens % block_keys != 0) {
         zero_tokens(strips, reinterpret_cast<Storage*>(head + whole - strips.block_bytes()),
@@ -239,27 +248,32 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     pages.replace(i, copy);
   }
 
+  /// The page of a slot that holds token `length`, if others refer to it, or else -1.
+  GQA_TAG PageAllocator::Page shared_page(Index slot, Index length) const {
+    if (!ends_in_shared_page(slot, length)) return -1;
+    return pages_[Base::at(slot)][length / options_.page_tokens];
+  }
+
   template <typename Count>
   GQA_TAG void make_room(const char* who, Index begin, Index end, Count count) {
+    if (begin == end) return;  // of a cache that was moved from
     const auto missing = [&](Index b) {
       const Index slot = this->slot(b), length = this->length_of(slot);
       return std::max(pages_for(length + count(b)) - pages_[Base::at(slot)].size(), Index{0});
     };
-    const auto copies = [&](Index b) {
+    const auto changed = [&](Index b) {
       const Index slot = this->slot(b);
-      return count(b) > 0 && ends_in_shared_page(slot, this->length_of(slot));
+      return count(b) > 0 ? shared_page(slot, this->length_of(slot)) : -1;
     };
-    Index needed = 0;
-    for (Index b = begin; b < end; ++b) {
-      this->check_capacity(who, b, count(b), capacity());
-      needed += missing(b) + copies(b);
-    }
-    PageClaim claim(*allocator(), needed);
+    for (Index b = begin; b < end; ++b) this->check_capacity(who, b, count(b), capacity());
+    Index needed = detail::count_copies(*allocator_, begin, end, changed);
+    for (Index b = begin; b < end; ++b) needed = detail::saturated_sum(needed, missing(b));
+    PageClaim claim(*allocator_, needed);
     // From here on nothing fails. (A page that was shared a moment ago may no longer be.)
     for (Index b = begin; b < end; ++b) {
       const Index slot = this->slot(b), length = this->length_of(slot);
       PageList& pages = pages_[Base::at(slot)];
-      if (copies(b)) copy_page(pages, length / options_.page_tokens, length, claim.take());
+      if (changed(b) >= 0) copy_page(pages, length / options_.page_tokens, length, claim.take());
       for (Index n = missing(b); n > 0; --n) pages.push(claim.take());
     }
   }
@@ -271,14 +285,16 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     return to < this->length_of(slot) && to % block_keys != 0 && ends_in_shared_page(slot, to);
   }
   GQA_TAG void drop(Index begin, Index end, Index to) {
-    const auto copies = [&](Index b) { return copies_to_drop(this->slot(b), to); };
-    Index needed = 0;
-    for (Index b = begin; b < end; ++b) needed += copies(b);
-    PageClaim claim(*allocator(), needed);
+    if (begin == end) return;  // of a cache that was moved from
+    const auto changed = [&](Index b) {
+      const Index slot = this->slot(b);
+      return copies_to_drop(slot, to) ? shared_page(slot, to) : -1;
+    };
+    PageClaim claim(*allocator_, detail::count_copies(*allocator_, begin, end, changed));
     for (Index b = begin; b < end; ++b) {
       const Index slot = this->slot(b);
       PageList& pages = pages_[Base::at(slot)];
-      if (copies(b)) {
+      if (changed(b) >= 0) {
         copy_page(pages, to / options_.page_tokens, to, claim.take());
       } else {
         this->zero_behind(slot, to);
@@ -298,7 +314,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     Options options = options_;
     options.batch = batch;
     options.heads = this->heads();
-    return PagedKvCache(allocator(), options);
+    return PagedKvCache(allocator_, options);
   }
   GQA_TAG void prepare_take(Index, const PagedKvCache&) {}
   GQA_TAG void take(Index sequence, PagedKvCache& other) {
@@ -308,7 +324,8 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
 
   Options options_;
-  std::vector<PageList> pages_;  // [slots]
+  std::shared_ptr<PageAllocator> allocator_;
+  UniqueVector<PageList> pages_;  // [slots]
 };
 static_assert(KvStore<PagedKvCache<float>>);
 

@@ -82,19 +82,21 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   }
   /// Would an append of `count` tokens to a sequence be taken back exactly by truncate()?
   GQA_TAG bool can_undo(Index sequence, Index count) const {
-    const Index slot = this->slot(sequence), length = this->length(sequence);
-    return can_go_back(oldest_after(slot, length + count), length);
+    const Index length = this->length(sequence);
+    return count >= 0 && count <= most_tokens - length &&
+           can_go_back(oldest_after(this->slot(sequence), length + count), length);
   }
   /// Memory for keys and values, padding included.
   GQA_TAG Index bytes() const { return this->batch() * slot_bytes(); }
 
   /// A copy of everything. Throws std::bad_alloc.
   GQA_TAG RingKvCache clone() const {
+    this->check_not_moved_from("clone");
     Options options = options_;
     options.heads = this->heads();
     RingKvCache copy(options);
     std::copy_n(buffer_.data(), buffer_.bytes(), copy.buffer_.data());
-    copy.oldest_ = oldest_;
+    std::copy(oldest_.begin(), oldest_.end(), copy.oldest_.begin());
     copy.copy_sequences(*this);
     return copy;
   }
@@ -130,6 +132,9 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
 
  private:
   static constexpr bool reuses_blocks = true;
+  /// For ever: so far that positions after the last token are still numbers.
+  static constexpr Index most_tokens =
+      std::numeric_limits<Index>::max() / 2 / block_keys * block_keys;
 
   GQA_TAG Index kept_tokens() const { return kept_blocks_ * block_keys; }
   GQA_TAG Index first_in_ring(Index slot) const { return oldest_[Base::at(slot)] * block_keys; }
@@ -176,7 +181,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
                                         " tokens at once exceed spare ", options_.spare,
                                         " (sequence ", b, ")"));
       }
-      this->check_capacity(who, b, count(b), capacity());
+      this->check_capacity(who, b, count(b), most_tokens);
     }
   }
   GQA_TAG void begin_write(Index slot, Index count) {
@@ -237,8 +242,8 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   Options options_;
   Index kept_blocks_ = 0;
   Index ring_blocks_ = 0;
-  std::vector<Index> oldest_;  // [slots], the first block that is in the ring or will be
-  AlignedBuffer buffer_;       // [slots][num_kv_heads][kept blocks, ring]
+  UniqueVector<Index> oldest_;  // [slots], the first block that is in the ring or will be
+  AlignedBuffer buffer_;        // [slots][num_kv_heads][kept blocks, ring]
 };
 
 static_assert(KvStore<RingKvCache<float>>);

@@ -32,7 +32,10 @@ class SelectedKv {
   GQA_TAG Index num_kv_heads() const { return cache_.num_kv_heads(); }
   GQA_TAG Index head_dim() const { return cache_.head_dim(); }
   GQA_TAG Index value_dim() const { return cache_.value_dim(); }
-  GQA_TAG Index length(Index i) const { return cache_.length(index(i)); }
+  GQA_TAG Index length(Index i) const {
+    check_sequence("length", i);
+    return cache_.length(index(i));
+  }
   GQA_TAG Index first_position(Index i) const { return gqa::first_position(cache_, index(i)); }
   GQA_TAG Index next_held(Index i, Index key) const {
     return gqa::next_held(cache_, index(i), key);
@@ -88,10 +91,15 @@ class SelectedKv {
   GQA_TAG void truncate(Index i, Index length)
     requires KvStore<Cache>
   {
+    check_sequence("truncate", i);
     cache_.truncate(index(i), length);
   }
 
  private:
+  GQA_TAG void check_sequence(const char* who, Index i) const {
+    require(i >= 0 && i < batch(), "SelectedKv::", who, ": sequence ", i,
+            " is outside of a batch of ", batch());
+  }
   GQA_TAG Index index(Index i) const { return indices_[static_cast<std::size_t>(i)]; }
 
   Cache& cache_;

@@ -164,6 +164,7 @@ struct SavedCache {
   template <typename Base>
   GQA_TAG static void save(const Base& cache, Index begin, Index end, std::ostream& out,
                            const std::string& name) {
+    cache.check_not_moved_from("save");
     CheckedWriter writer(out, name);
     write_header(cache, end - begin, writer);
     for (Index b = begin; b < end; ++b) write_sequence(cache, b, writer);
@@ -173,6 +174,7 @@ struct SavedCache {
   template <typename Base>
   GQA_TAG static auto read(const Base& cache, Index sequences, std::istream& in,
                            const std::string& name) {
+    cache.check_not_moved_from("load");
     CheckedReader reader(in, name);
     read_header(cache, sequences, reader);
     auto fresh = cache.cache().empty_like(sequences);
@@ -190,6 +192,7 @@ struct SavedCache {
 
   /// Layers of a stack are files of their own behind this.
   GQA_TAG static void write_stack_header(Index layers, std::ostream& out, const std::string& name) {
+    require(layers > 0, "KvCacheStack::save: the stack was moved from");
     CheckedWriter writer(out, name);
     writer.bytes(saved_stack_magic, 8);
     writer.number(saved_cache_version);
@@ -197,6 +200,7 @@ struct SavedCache {
     writer.checksum();
   }
   GQA_TAG static void read_stack_header(Index layers, std::istream& in, const std::string& name) {
+    require(layers > 0, "KvCacheStack::load: the stack was moved from");
     CheckedReader reader(in, name);
     check_magic(saved_stack_magic, "stack of caches", reader);
     const auto theirs = reader.number<std::uint32_t>();

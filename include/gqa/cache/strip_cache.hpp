@@ -11,39 +11,40 @@
 #include <span>
 #include <stdexcept>
 #include <utility>
-#include <vector>
 
 #include "gqa/core/kv_source.hpp"
+#include "gqa/core/unique_vector.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/layout/pack.hpp"
 #include "gqa/layout/stored.hpp"
 
 namespace gqa {
 
-/// A KvSource that owns its keys and values: what an engine may do with any cache. See StripCache
-/// for what the operations mean.
+/// A KvSource that owns its keys and values and may be changed: what an engine may do with any
+/// cache. See StripCache for what the operations mean.
 template <typename C>
-concept KvStore = KvSource<C> && requires(C& cache, const C& seen, Index i,
-                                          TensorView<const AccumulatorOf<typename C::Storage>> rows,
-                                          TensorView<AccumulatorOf<typename C::Storage>> to,
-                                          std::span<const Index> numbers) {
-  cache.append(rows, rows, numbers);
-  cache.append(i, rows, rows);
-  cache.reserve(numbers);
-  cache.reserve(i, i);
-  cache.truncate(i);
-  cache.truncate(i, i);
-  cache.clear();
-  cache.clear(i);
-  cache.fork(i, i);
-  cache.reorder(numbers);
-  seen.read(i, to, to);
-  seen.read(i, i, to, to);
-  { seen.clone() } -> std::same_as<C>;
-  { seen.capacity() } -> std::convertible_to<Index>;
-  { seen.bytes() } -> std::convertible_to<Index>;
-  { seen.bytes_per_token() } -> std::convertible_to<Index>;
-};
+concept KvStore =
+    NotConst<C> && KvSource<C> &&
+    requires(C& cache, const C& seen, Index i,
+             TensorView<const AccumulatorOf<typename C::Storage>> rows,
+             TensorView<AccumulatorOf<typename C::Storage>> to, std::span<const Index> numbers) {
+      cache.append(rows, rows, numbers);
+      cache.append(i, rows, rows);
+      cache.reserve(numbers);
+      cache.reserve(i, i);
+      cache.truncate(i, i);
+      cache.truncate_all(i);
+      cache.clear();
+      cache.clear(i);
+      cache.fork(i, i);
+      cache.reorder(numbers);
+      seen.read(i, to, to);
+      seen.read(i, i, to, to);
+      { seen.clone() } -> std::same_as<C>;
+      { seen.capacity() } -> std::convertible_to<Index>;
+      { seen.bytes() } -> std::convertible_to<Index>;
+      { seen.bytes_per_token() } -> std::convertible_to<Index>;
+    };
 
 namespace detail {
 
@@ -56,8 +57,22 @@ struct TokenRange {
   Index end = 0;
 };
 
+/// For what truncate(length) was; KvCacheStack's, too.
+template <typename Length>
+GQA_TAG void refuse_truncate_of_all() {
+  static_assert(sizeof(Length) == 0,
+                "truncate(0) would not say whether it means sequence 0 or no tokens: write "
+                "truncate_all(length) for every sequence, or truncate(sequence, length) for one");
+}
+
 /// Base of the cache `Cache`, whose sequences live in slots: what sequence b holds is in slot(b),
-/// so that sequences change places without being copied. A Cache provides, for this class alone:
+/// so that sequences change places without being copied.
+///
+/// A cache that was moved from has no sequences: batch() and bytes() are 0, what concerns every
+/// sequence does nothing, and what names one, clone() and save() throw std::invalid_argument, until
+/// another cache is moved to it. A cache that is moved to itself stays as it is.
+///
+/// A Cache provides, for this class alone:
 /// - block(slot, kv_head, i): where the keys and values [64 i, 64 i + 64) of a slot are;
 /// - make_room(who, begin, end, count): throws, or sees to it that count(b) tokens more can
 ///   be written to each sequence in [begin, end);
@@ -143,12 +158,16 @@ class StripCache {
     cache().drop(sequence, sequence + 1, length);
   }
   /// The same for every sequence.
-  GQA_TAG void truncate(Index length) {
+  GQA_TAG void truncate_all(Index length) {
     for (Index b = 0; b < batch(); ++b) check_truncation(b, length);
     cache().drop(0, batch(), length);
   }
-  /// Forgets everything.
-  GQA_TAG void clear() { truncate(0); }
+  template <typename Length>
+  GQA_TAG void truncate(Length) {
+    refuse_truncate_of_all<Length>();
+  }
+  /// Forgets everything, of all sequences or of one.
+  GQA_TAG void clear() { truncate_all(0); }
   GQA_TAG void clear(Index sequence) { truncate(sequence, 0); }
 
   /// Makes sequence `to` equal to sequence `from`, whatever it held before.
@@ -201,8 +220,8 @@ class StripCache {
     const auto values = view(v);
     check_tokens("read", keys.shape(), values.shape(), 1);
     require(first >= 0 && first <= length(sequence) - keys.tokens(), name_, "::read: tokens [",
-            first, ", ", first + keys.tokens(), ") are outside of [0, ", length(sequence),
-            ") (sequence ", sequence, ")");
+            first, ", ", saturated_sum(first, keys.tokens()), ") are outside of [0, ",
+            length(sequence), ") (sequence ", sequence, ")");
     read_tokens(sequence, first, keys, values);
   }
 
@@ -219,7 +238,7 @@ class StripCache {
     lengths_.resize(at(batch), 0);
     slots_.resize(at(batch));
     for (Index b = 0; b < batch; ++b) slots_[at(b)] = b;
-    next_slots_ = slots_;
+    next_slots_.resize(at(batch));
     wanted_.resize(at(batch), 0);
   }
   GQA_TAG StripCache(StripCache&&) noexcept = default;
@@ -240,7 +259,10 @@ class StripCache {
 
   GQA_TAG void check_sequence(const char* who, Index sequence) const {
     require(sequence >= 0 && sequence < batch(), name_, "::", who, ": sequence ", sequence,
-            " is outside of a batch of ", batch());
+            " is outside of a batch of ", batch(), batch() == 0 ? " (it was moved from)" : "");
+  }
+  GQA_TAG void check_not_moved_from(const char* who) const {
+    require(batch() > 0, name_, "::", who, ": the cache was moved from");
   }
   GQA_TAG void check_truncation(Index sequence, Index to) const {
     require(to >= 0 && to <= length(sequence), name_, "::truncate: length ", to,
@@ -366,10 +388,10 @@ class StripCache {
   const char* name_;
   HeadsT heads_;
   StripLayout<Storage> strips_;
-  std::vector<Index> lengths_;     // [slots]
-  std::vector<Index> slots_;       // [batch]
-  std::vector<Index> next_slots_;  // [batch], reorder() at work
-  std::vector<char> wanted_;       // [slots], the same
+  UniqueVector<Index> lengths_;     // [slots]
+  UniqueVector<Index> slots_;       // [batch]
+  UniqueVector<Index> next_slots_;  // [batch], reorder() at work
+  UniqueVector<char> wanted_;       // [slots], the same
 };
 
 }  // namespace detail

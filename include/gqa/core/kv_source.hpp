@@ -74,6 +74,10 @@ concept KvSource = requires(const S& source, Index i) {
   source.for_each_run(i, i, i, i, detail::AnyRunHandler{});
 };
 
+/// What keys and values may be appended to: compilers name this where a cache is const.
+template <typename C>
+concept NotConst = !std::is_const_v<C>;
+
 /// The position of key 0 of sequence b.
 template <KvSource S>
 GQA_TAG Index first_position(const S& source, Index b) {

@@ -23,7 +23,8 @@ namespace gqa {
 /// v) happens in full or throws; append(k, v, counts), [batch], is only needed for passes in which
 /// each sequence has its own number of tokens.
 template <typename C, typename T>
-concept KvSink = KvSource<C> && requires(C& cache, TensorView<T> kv) { cache.append(kv, kv); };
+concept KvSink =
+    NotConst<C> && KvSource<C> && requires(C& cache, TensorView<T> kv) { cache.append(kv, kv); };
 
 namespace detail {
 

@@ -86,7 +86,9 @@ class MultiHeadAttention {
   GQA_TAG void forward(const X& x, Y&& y, Cache* cache = nullptr, Workspace* workspace = nullptr,
                        const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
                        std::span<const Index> q_lens = {}) const {
-    static_assert(std::same_as<Cache, detail::NoCache> || KvSink<Cache, T>,
+    static_assert(NotConst<Cache>,
+                  "MultiHeadAttention::forward: the cache is const, and takes new keys and values");
+    static_assert(!NotConst<Cache> || std::same_as<Cache, detail::NoCache> || KvSink<Cache, T>,
                   "MultiHeadAttention::forward: the cache must be a KvSource with append(k, v)");
     const auto in = input("forward", x, "hidden_size", config_.hidden_size);
     const auto out = output("forward", in, y);

@@ -16,7 +16,7 @@ void attention(const Tensor<Query>& q, Tensor<Query>& out, const Tensor<Storage>
                const Tensor<Storage>& v, const gqa::EigenPool& pool) {
   gqa::KvCache<Storage> cache({.batch = 1, .capacity = 64, .heads = gqa::Heads<>(8, 2, 64)});
   cache.append(k, v);
-  cache.truncate(1);
+  cache.truncate_all(1);
   const auto rules = gqa::Causal{} & gqa::SlidingWindow::from_hf(1024) & gqa::SoftCap{50.0f};
   gqa::attend(q, cache, out, gqa::NoMask{});
   gqa::attend(q, cache, out, rules, {}, pool);
