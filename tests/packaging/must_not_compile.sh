@@ -6,7 +6,8 @@
 # The snippet holds a wrong program, and the right one under #ifdef FIXED. The right one must compile;
 # the wrong one must not, and what the compiler prints must match each of the snippet's lines
 #   // EXPECT: an extended regular expression
-# `// FLAGS:` are added to both, `// FIXED_FLAGS:` to the right one. PRECOMPILED is precompile.sh's folder.
+# and hold no more errors than `// ERRORS:` says, if it does. `// FLAGS:` are added to both,
+# `// FIXED_FLAGS:` to the right one. PRECOMPILED is precompile.sh's folder.
 set -euo pipefail
 precompiled=$1
 snippet=$2
@@ -43,4 +44,10 @@ while IFS= read -r expected; do
     exit 1
   fi
 done <<< "$expectations"
+most=$(directive ERRORS)
+count=$(grep -c 'error: ' <<< "$output")
+if [[ -n $most && $count -gt $most ]]; then
+  printf '%s makes %d errors, more than %d:\n%s\n' "$snippet" "$count" "$most" "$output"
+  exit 1
+fi
 grep -E 'error' <<< "$output" | head -n 5

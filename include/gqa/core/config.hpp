@@ -8,12 +8,32 @@
 #include <cassert>
 #include <cstddef>
 
+// What the library can't do without is asked for in one sentence. The header that doesn't exist
+// keeps compilers from hundreds of errors that follow from it.
+#if defined(_MSVC_LANG)  // MSVC's __cplusplus stays at 1998 without /Zc:__cplusplus
+#define GQA_CPLUSPLUS _MSVC_LANG
+#else
+#define GQA_CPLUSPLUS __cplusplus
+#endif
+#if GQA_CPLUSPLUS < 202002L
+#error "gqa needs C++20: compile with -std=c++20 (or /std:c++20), or newer"
+#include <see the error above>
+#elif !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
+#error "gqa reports errors as exceptions: compile without -fno-exceptions"
+#include <see the error above>
+#endif
+
 // Hidden scores are -inf and the softmax relies on (-inf) arithmetic: a compiler that may assume
 // finite numbers would silently return garbage. Define GQA_ALLOW_FINITE_MATH_ONLY to take that
-// risk.
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ && !defined(GQA_ALLOW_FINITE_MATH_ONLY)
+// risk. The rest of -ffast-math may reorder sums, at the price of promises about bits (README), and
+// nothing else. MSVC's /fp:fast has no such parts.
+#if !defined(GQA_ALLOW_FINITE_MATH_ONLY)
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #error \
-    "gqa needs infinities: compile without -ffinite-math-only (part of -ffast-math), or define GQA_ALLOW_FINITE_MATH_ONLY"
+    "gqa needs infinities: compile without -ffinite-math-only (add -fno-finite-math-only after -ffast-math), or define GQA_ALLOW_FINITE_MATH_ONLY"
+#elif defined(_M_FP_FAST)
+#error "gqa needs infinities: compile without /fp:fast, or define GQA_ALLOW_FINITE_MATH_ONLY"
+#endif
 #endif
 
 /// Checked in debug builds only. Kernels assert; the front doors throw.

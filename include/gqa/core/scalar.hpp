@@ -69,8 +69,9 @@ namespace detail {
 /// the neighbour whose last bit is 1. Rounding that once more is rounding x. Rounded to nearest on
 /// the way, an x just beside a tie would become the tie.
 GQA_TAG constexpr float round_to_odd(double x) {
-  const auto nearest = static_cast<float>(x);
-  const auto bits = std::bit_cast<std::uint32_t>(nearest);
+  // By way of its bits, x87 keeps a float in no more of them than it has.
+  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(x));
+  const auto nearest = std::bit_cast<float>(bits);
   const bool exact = static_cast<double>(nearest) == x || x != x;
   if (exact || bits % 2 == 1) return nearest;
   const double size = x < 0 ? -x : x, nearest_size = nearest < 0 ? -nearest : nearest;

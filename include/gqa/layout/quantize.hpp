@@ -59,14 +59,15 @@ GQA_TAG float int8_scale(const T* row, Index n) {
 
 namespace detail {
 
-/// x without its fraction, rounded to nearest, for |x| < 2^22.
-GQA_TAG inline float round_to_integer(float x) {
-  constexpr float shift = 12582912.0f;  // 1.5 * 2^23: adding it leaves no fraction
-  return (x + shift) - shift;
+/// The integer nearest to x, of two the even one; |x| < 2^22. The sum with 1.5 * 2^23 has no
+/// fraction left, and the integer in its low bits. They are taken as bits: of sum - shift, a
+/// compiler that may reorder sums (-fassociative-math) would make x.
+GQA_TAG inline std::int32_t round_to_integer(float x) {
+  constexpr float shift = 12582912.0f;
+  return std::bit_cast<std::int32_t>(x + shift) - std::bit_cast<std::int32_t>(shift);
 }
-GQA_TAG inline float round_to_int4(float x) {
-  const float integer = round_to_integer(x);
-  return integer < -8.0f ? -8.0f : integer > 7.0f ? 7.0f : integer;
+GQA_TAG inline std::int32_t round_to_int4(float x) {
+  return std::clamp(round_to_integer(x), -8, 7);
 }
 
 }  // namespace detail
@@ -86,7 +87,7 @@ GQA_TAG float int4_scale(const T* row, Index n) {
     const float inverse = steps / largest;
     const auto squared_error = [&](Index i) {
       const float x = convert<float>(row[i]) * inverse;
-      const float error = x - detail::round_to_int4(x);
+      const float error = x - static_cast<float>(detail::round_to_int4(x));
       return error * error;
     };
     float sums[16] = {};  // one alone would wait for itself at each step

@@ -13,6 +13,8 @@
 //   where_greater(a, b, x, y)        a > b ? x : y, lane by lane
 //   any_greater(a, b)                does some lane of `a` exceed b? NaN exceeds nothing
 //   reduce_add(a), reduce_max(a)     one fixed order of lanes
+//   nearest(a)                       the nearest integer, of two the even one; |a| < 2^22 (double:
+//                                    2^51)
 //   exp2(a)                          2^a within 2 ULP; 0 below -126 (double: -1022), +inf from 128
 //                                    (1024) on, NaN for NaN
 //   tanh(a)                          within 3 ULP; NaN for NaN
@@ -183,10 +185,7 @@ struct Dot {
 
   /// Stores x as factors, and returns what they are now.
   static GQA_INLINE Pack<T> round(Pack<T> x, Factor* to) {
-    if constexpr (is_quantized<Storage>) {
-      const Pack<T> shift = Pack<T>::broadcast(12582912.0f);  // 1.5 * 2^23: no fraction is left
-      x = (x + shift) - shift;
-    }
+    if constexpr (is_quantized<Storage>) x = nearest(x);
     x.store(to);
     return x;
   }

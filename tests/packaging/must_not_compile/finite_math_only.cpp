@@ -6,4 +6,4 @@
 // FLAGS: -ffinite-math-only
 // FIXED_FLAGS: -DGQA_ALLOW_FINITE_MATH_ONLY
 // EXPECT: gqa needs infinities.*-ffast-math.*GQA_ALLOW_FINITE_MATH_ONLY
-#include <gqa/gqa.hpp>
+#include <gqa/core/config.hpp>
