@@ -92,7 +92,11 @@
 #define GQA_JOIN(...) GQA_JOIN_EXPANDED(__VA_ARGS__)
 #define GQA_JOIN_EXPANDED(a, b, c, d, e, f, g, h, i, j, k) a##b##c##d##e##f##g##h##i##j##k
 
-// A letter for each feature with which a compiler makes other code of the same functions.
+// A letter for each feature with which a compiler makes other code of the same functions; for each
+// part of -ffast-math that gcc tells of, too.
+#define GQA_ISA_MATH                                                              \
+  GQA_JOIN(, GQA_IF_1(__ASSOCIATIVE_MATH__, r), GQA_IF_1(__RECIPROCAL_MATH__, q), \
+           GQA_IF_1(__FINITE_MATH_ONLY__, y), GQA_IF_1(__SSE2_MATH__, 2), , , , , , )
 #if defined(_MSC_VER) && !defined(__clang__)
 #define GQA_ISA GQA_JOIN(isa_, GQA_ISA_NAME, , , , , , , , , )
 #elif defined(__x86_64__) || defined(__i386__)
@@ -111,14 +115,15 @@
            GQA_IF_1(__AVX512BW__, W), GQA_IF_1(__AVX512VL__, L), GQA_IF_1(__AVX512VBMI__, P), \
            GQA_IF_1(__AVX512VBMI2__, Q), GQA_IF_1(__AVX512BITALG__, A),                       \
            GQA_IF_1(__AVX512VPOPCNTDQ__, O), GQA_IF_1(__AVX512FP16__, H))
-#define GQA_ISA GQA_JOIN(isa_, GQA_ISA_NAME, _, GQA_ISA_SSE, GQA_ISA_AVX, GQA_ISA_512, , , , , )
+#define GQA_ISA \
+  GQA_JOIN(isa_, GQA_ISA_NAME, _, GQA_ISA_SSE, GQA_ISA_AVX, GQA_ISA_512, GQA_ISA_MATH, , , , )
 #else
-#define GQA_ISA                                                                               \
-  GQA_JOIN(isa_, GQA_ISA_NAME, _, GQA_IF_1(__ARM_FEATURE_DOTPROD, d),                         \
-           GQA_IF_1(__ARM_FEATURE_MATMUL_INT8, m),                                            \
+#define GQA_ISA_ARM                                                                           \
+  GQA_JOIN(, GQA_IF_1(__ARM_FEATURE_DOTPROD, d), GQA_IF_1(__ARM_FEATURE_MATMUL_INT8, m),      \
            GQA_IF_1(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC, h), GQA_IF_1(__ARM_FEATURE_SVE, s), \
            GQA_IF_1(__ARM_FEATURE_SVE2, S), GQA_IF_1(__ARM_FEATURE_ATOMICS, a),               \
-           GQA_IF_1(__ARM_FEATURE_QRDMX, q), GQA_IF_1(__ARM_FEATURE_COMPLEX, c))
+           GQA_IF_1(__ARM_FEATURE_QRDMX, q), GQA_IF_1(__ARM_FEATURE_COMPLEX, c), , )
+#define GQA_ISA GQA_JOIN(isa_, GQA_ISA_NAME, _, GQA_ISA_ARM, GQA_ISA_MATH, , , , , , )
 #endif
 
 /// What a macro stands for, as a string.

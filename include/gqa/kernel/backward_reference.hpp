@@ -16,6 +16,7 @@
 #include "gqa/kernel/backward_call.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 #include "gqa/layout/pack.hpp"
+#include "gqa/ops/softmax_state.hpp"
 
 namespace gqa {
 namespace detail {
@@ -74,9 +75,9 @@ class ReferenceGradient {
 
     // p = softmax(t), p·dp
     if (max == -std::numeric_limits<double>::infinity()) max = 0;  // as in reference()
-    const double p_sink = std::exp(sink - max);
+    const double p_sink = exp_of_difference(sink - max);
     double sum = p_sink;
-    for (Pair& pair : pairs) sum += pair.p = std::exp(pair.p - max);
+    for (Pair& pair : pairs) sum += pair.p = exp_of_difference(pair.p - max);
     double mean = 0;
     for (Pair& pair : pairs) mean += (pair.p /= sum) * pair.dp;
 

@@ -11,6 +11,7 @@
 #include "gqa/kernel/call.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 #include "gqa/layout/pack.hpp"
+#include "gqa/ops/softmax_state.hpp"
 
 namespace gqa {
 
@@ -101,9 +102,9 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
             if (seen[j] && !(s[j] <= max)) max = s[j];  // a visible NaN becomes the maximum
           }
           if (max == -infinity) max = 0;  // no visible key: e^(-inf - 0) = 0
-          double sum = std::exp(sink - max);
+          double sum = exp_of_difference(sink - max);
           for (std::size_t j = 0; j < n; ++j) {
-            p[j] = seen[j] ? std::exp(s[j] - max) : 0.0;
+            p[j] = seen[j] ? exp_of_difference(s[j] - max) : 0.0;
             sum += p[j];
           }
           for (std::size_t j = 0; j < n; ++j) {

@@ -61,6 +61,13 @@ GQA_TAG constexpr T safe_max(T max) {
   return max == SoftmaxState<T>::empty_max ? T(0) : max;
 }
 
+/// e^x of a score less its maximum. Of -inf that is 0, also for x87's instructions, which
+/// -funsafe-math-optimizations puts in the place of std::exp, and which make NaN of it.
+template <typename T>
+GQA_TAG T exp_of_difference(T x) {
+  return x == SoftmaxState<T>::empty_max ? T(0) : std::exp(x);
+}
+
 inline namespace GQA_ISA {
 
 /// into = merge(into, from), out and from_out being `dim` numbers each, padded to whole packs.
@@ -111,7 +118,7 @@ GQA_TAG void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T>
         const T lb = other_lse(b, h, q);
         if (lb == SoftmaxState<T>::empty_max) continue;
         const T max = safe_max(lb > la ? lb : la);
-        const T wa = std::exp(la - max), wb = std::exp(lb - max);
+        const T wa = exp_of_difference(la - max), wb = exp_of_difference(lb - max);
         T* a = out.row(b, q, h);
         const T* o = other_out.row(b, q, h);
         for (Index i = 0; i < out.dim(); ++i) a[i] = (wa * a[i] + wb * o[i]) / (wa + wb);
