@@ -183,6 +183,10 @@ GQA_INLINE __m512i broadcast_word(const void* p) {
   std::memcpy(&word, p, sizeof(word));
   __m512i words = _mm512_set1_epi32(word);
   keep_in_register(words);
+#if defined(__clang__) && __clang_major__ >= 16
+  // clang 16 crashes where it sees that pairs of bfloat16 come from a broadcast.
+  __asm__("" : "+v"(words));
+#endif
   return words;
 }
 
