@@ -122,6 +122,19 @@ TYPED_TEST(SimdOps, MaxTakesTheSecondForNan) {
   EXPECT_EQ(this->lanes(max(low, low))[0], -infinity<T>);
 }
 
+TYPED_TEST(SimdOps, NearestIsTheNearestIntegerOfTwoTheEvenOne) {
+  using T = TypeParam;
+  Random random(9);
+  const T limit = std::same_as<T, float> ? T(0x1p22) : T(0x1p51);
+  for (int i = 0; i < 20'000; ++i) {
+    T x = static_cast<T>((2 * random.uniform() - 1) * double{limit});
+    if (i % 3 == 1) x = static_cast<T>(i - 10'000) / 2;                   // many ties
+    if (i % 3 == 2) x = std::nextafter(x / limit + T(0.5) * T(i), T(0));  // beside them
+    if (!(std::abs(x) < limit)) continue;
+    ASSERT_EQ(this->lanes(nearest(TestFixture::Pack::broadcast(x)))[0], std::nearbyint(x)) << x;
+  }
+}
+
 TYPED_TEST(SimdOps, AnyGreaterLooksAtEveryLaneAndNanExceedsNothing) {
   using T = TypeParam;
   const auto limit = TestFixture::Pack::broadcast(T(2));
