@@ -120,5 +120,19 @@ TEST(AttendErrors, TheSameOverACache) {
   EXPECT_EQ(error(q), "no exception");
 }
 
+TEST(AttendErrors, KeysThatTakeMoreThanMemoryWhenTheyArePacked) {
+  // 2^57 tokens that are all the same one, which a prompt's queries pack for all of them.
+  const float row[8] = {};
+  const TensorView<const float> keys(row, {1, Index{1} << 57, 2, 8}, {});
+  const TestTensor<float> q({1, 200, 4, 8});
+  TestTensor<float> out(q.shape());
+  const auto before = out.storage();
+  EXPECT_EQ(error_of<std::length_error>(
+                [&] { attend(q.view(), rows_kv(keys, keys), out.view(), NoMask{}); }),
+            "keys and values packed for attend: 1 x 2 x 2251799813685248 x 6144 bytes are more "
+            "than 63 bits count");
+  EXPECT_TRUE(same_bits(out.storage(), before));
+}
+
 }  // namespace
 }  // namespace gqa::test

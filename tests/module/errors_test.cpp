@@ -206,5 +206,26 @@ TEST_F(ModuleErrors, AFailureBehindTheAppendTakesItBack) {
   EXPECT_EQ(checks, 2);
 }
 
+TEST(ModuleConfig, OfMoreWeightsThanMemoryHasIsRefused) {
+  constexpr Index most = std::numeric_limits<Index>::max(), half_of_bits = Index{1} << 32;
+  const auto refusal = [](const MultiHeadAttentionConfig& config) {
+    return error_of<std::length_error>([&] { MultiHeadAttention<float> layer(config); });
+  };
+  // A width of 0 in 64 bits.
+  EXPECT_EQ(refusal({.hidden_size = 16, .num_heads = half_of_bits, .head_dim = half_of_bits}),
+            "MultiHeadAttention: 8 x 4294967296 x 4294967296 x 16 x 8 bytes are more than 63 bits "
+            "count");
+  const std::string none = "no such error";
+  EXPECT_NE(refusal({.hidden_size = most, .num_heads = 1, .head_dim = 2}), none);
+  EXPECT_NE(refusal({.hidden_size = 4, .num_heads = 2, .kv_hidden_size = most}), none);
+  EXPECT_NE(refusal({.hidden_size = 4, .num_heads = 2, .value_dim = most}), none);
+  EXPECT_NE(refusal({.hidden_size = 4, .num_heads = most, .head_dim = 1}), none);
+  EXPECT_EQ(refusal({.hidden_size = 4,
+                     .num_heads = 2,
+                     .rope = RopeConfig{},
+                     .rope_table_positions = Index{1} << 62}),
+            "RopeTable: 4611686018427387904 x 1 x 4 bytes are more than 63 bits count");
+}
+
 }  // namespace
 }  // namespace gqa::test

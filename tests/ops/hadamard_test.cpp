@@ -146,5 +146,12 @@ TEST(StorageErrorOf, FloatIsNothingAndOfInt8HalfAStepAtMost) {
   EXPECT_EQ(part.values.largest, 0);
 }
 
+TEST(KeyMean, OfMoreChannelsThanMemoryHasIsRefused) {
+  const float row[1] = {};
+  const TensorView<const float> keys(row, {1, 0, Index{1} << 40, Index{1} << 40}, {});
+  EXPECT_EQ(error_of<std::length_error>([&] { KeyMean<float> mean(keys); }),
+            "KeyMean: 1099511627776 x 1099511627776 x 8 bytes are more than 63 bits count");
+}
+
 }  // namespace
 }  // namespace gqa::test

@@ -298,5 +298,24 @@ TEST(RopeErrors, APositionOutsideOfGivenTablesChangesNothing) {
   for (Index i = 0; i < x.size(); ++i) EXPECT_EQ(y.data()[i], x.data()[i]);
 }
 
+TEST(RopeErrors, TablesThatNoMemoryCouldHave) {
+  const float row[4] = {};
+  const auto refusal = [](auto make) -> std::string {
+    try {
+      make();
+    } catch (const std::length_error& error) {
+      return error.what();
+    }
+    return "no such error";
+  };
+  EXPECT_EQ(refusal([] { RopeTable<float>({}, 64, Index{1} << 59); }),
+            "RopeTable: 576460752303423488 x 32 x 4 bytes are more than 63 bits count");
+  // 2^64 numbers, of which none would have been copied.
+  EXPECT_EQ(refusal([&] {
+              RopeTable<float>::from_tables(row, row, Index{1} << 62, 8, 8, RopeStyle::interleaved);
+            }),
+            "RopeTable: 4611686018427387904 x 4 x 4 bytes are more than 63 bits count");
+}
+
 }  // namespace
 }  // namespace gqa

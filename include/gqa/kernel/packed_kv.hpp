@@ -19,10 +19,12 @@ class PackedKv {
   explicit PackedKv(const Source& source)
       : source_(source), layout_(source.head_dim(), source.value_dim()) {}
 
-  /// Bytes that fill() needs: all sequences as long as the longest.
+  /// Bytes that fill() needs: all sequences as long as the longest. Throws std::length_error: where
+  /// keys share memory, as those of a head that others repeat, they may be more than memory has.
   std::size_t bytes() const {
-    return static_cast<std::size_t>(batch() * num_kv_heads() * blocks_per_head() *
-                                    layout_.block_bytes());
+    return static_cast<std::size_t>(
+        memory_bytes("keys and values packed for attend",
+                     {batch(), num_kv_heads(), blocks_per_head(), layout_.block_bytes()}));
   }
 
   /// Packs everything into `memory`; a task is one block, its heads one after another as in

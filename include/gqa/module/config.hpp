@@ -5,9 +5,10 @@
 // default, that Hugging Face's config.json gives them.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
-#include "gqa/core/heads.hpp"
+#include "gqa/core/sizes.hpp"
 #include "gqa/ops/rope_scaling.hpp"
 
 namespace gqa {
@@ -46,7 +47,7 @@ struct MultiHeadAttentionConfig {
 };
 
 /// The same with every 0 that stands for a default replaced. Throws std::invalid_argument for
-/// numbers that contradict each other.
+/// numbers that contradict each other, std::length_error for weights that no memory could have.
 GQA_TAG inline MultiHeadAttentionConfig resolved(MultiHeadAttentionConfig config) {
   require(config.hidden_size > 0, "hidden_size must be positive, is ", config.hidden_size);
   require(config.num_heads > 0, "num_heads must be positive, is ", config.num_heads);
@@ -62,6 +63,10 @@ GQA_TAG inline MultiHeadAttentionConfig resolved(MultiHeadAttentionConfig config
   require(config.rope_table_positions >= 0, "rope_table_positions must not be negative, is ",
           config.rope_table_positions);
   Heads<>(config.num_heads, config.num_kv_heads, config.head_dim, config.value_dim);  // checks
+  // All matrices and biases together are less than eight of the largest one.
+  memory_bytes("MultiHeadAttention",
+               {8, config.num_heads, std::max(config.head_dim, config.value_dim),
+                std::max(config.hidden_size, config.kv_hidden_size), Index{sizeof(double)}});
   if (config.rope) config.rope->rotary_dim = config.rotary_dim();
   return config;
 }

@@ -82,7 +82,8 @@ class KeyMean {
     const auto keys = view(k);
     heads_ = keys.heads();
     dim_ = keys.dim();
-    std::vector<double> sums(static_cast<std::size_t>(heads_ * dim_));
+    memory_bytes("KeyMean", {heads_, dim_, Index{sizeof(double)}});
+    std::vector<double> sums(at(heads_, 0));
     for_each_row(keys, [&](const auto* row, Index h) {
       for (Index c = 0; c < dim_; ++c) sums[at(h, c)] += convert<double>(row[c]);
     });

@@ -77,7 +77,7 @@ class RopeTable {
  public:
   /// `table_positions` rows of cos and sin are kept, 2 * rotary_dim / 2 numbers each. Other
   /// positions (negative ones too) are computed when met: some 20 ns per pair and token, for all
-  /// heads at once. Throws std::invalid_argument.
+  /// heads at once. Throws std::invalid_argument, and std::length_error for more than memory has.
   GQA_TAG RopeTable(const RopeConfig& config, Index head_dim, Index table_positions = 0)
       : config_(config), head_dim_(head_dim) {
     if (config_.rotary_dim == 0) config_.rotary_dim = head_dim;
@@ -96,7 +96,7 @@ class RopeTable {
   }
 
   /// From given tables, [positions, rotary_dim / 2] each (ONNX's cos_cache and sin_cache).
-  /// Positions outside of them are refused by apply_rope.
+  /// Positions outside of them are refused by apply_rope. Throws as the constructor.
   GQA_TAG static RopeTable from_tables(const Real* cos, const Real* sin, Index positions,
                                        Index rotary_dim, Index head_dim, RopeStyle style) {
     RopeTable table;
@@ -106,8 +106,9 @@ class RopeTable {
     table.check_rotary_dim();
     require(positions >= 0, "positions must not be negative, is ", positions);
     table.table_positions_ = positions;
-    table.cos_.assign(cos, cos + positions * table.pairs());
-    table.sin_.assign(sin, sin + positions * table.pairs());
+    const std::size_t size = table.table_size(positions);
+    table.cos_.assign(cos, cos + size);
+    table.sin_.assign(sin, sin + size);
     return table;
   }
 
@@ -203,10 +204,15 @@ class RopeTable {
     detail::llama3_frequencies(llama3, frequencies_);
   }
 
+  /// Numbers in so many rows of cos.
+  GQA_TAG std::size_t table_size(Index positions) const {
+    const Index bytes = memory_bytes("RopeTable", {positions, pairs(), Index{sizeof(Real)}});
+    return static_cast<std::size_t>(bytes) / sizeof(Real);
+  }
   GQA_TAG void fill_table(Index positions) {
     std::vector<Real> row(static_cast<std::size_t>(2 * pairs()));
-    cos_.reserve(static_cast<std::size_t>(positions * pairs()));
-    sin_.reserve(static_cast<std::size_t>(positions * pairs()));
+    cos_.reserve(table_size(positions));
+    sin_.reserve(table_size(positions));
     for (Index p = 0; p < positions; ++p) {
       cos_sin(p, 0, 0, pairs(), row.data());
       cos_.insert(cos_.end(), row.begin(), row.begin() + pairs());
