@@ -45,11 +45,8 @@ struct Pack<float> {
     const __m128 y = _mm_max_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
   }
-  friend GQA_INLINE Pack nearest(Pack x) {
-    return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-  }
   friend GQA_INLINE Pack exp2(Pack x) {
-    const __m256 n = nearest(x).v;
+    const __m256 n = _mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256 p = exp2_polynomial(Pack{_mm256_sub_ps(x.v, n)}).v;
     // 2^n by adding n to p's exponent. A NaN turns into the integer 0x80000000, which adds nothing.
     const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
@@ -91,11 +88,8 @@ struct Pack<double> {
     const __m128d x = _mm_max_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
     return _mm_cvtsd_f64(_mm_max_sd(x, _mm_unpackhi_pd(x, x)));
   }
-  friend GQA_INLINE Pack nearest(Pack x) {
-    return {_mm256_round_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-  }
   friend GQA_INLINE Pack exp2(Pack x) {
-    const __m256d n = nearest(x).v;
+    const __m256d n = _mm256_round_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256d p = exp2_polynomial(Pack{_mm256_sub_pd(x.v, n)}).v;
     const __m256i exponent = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n)), 52);
     __m256d y = _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(p), exponent));

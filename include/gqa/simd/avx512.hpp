@@ -50,9 +50,6 @@ struct Pack<float> {
     const __m128 y = _mm_max_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
   }
-  friend GQA_INLINE Pack nearest(Pack x) {
-    return {_mm512_maskz_roundscale_ps(0xffff, x.v, _MM_FROUND_TO_NEAREST_INT)};
-  }
   friend GQA_INLINE Pack exp2(Pack x) {
     // x - f is an integer; vreduceps gives f = 0 for infinities, and vscalefps the right limits.
     const Pack f{_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT)};
@@ -97,9 +94,6 @@ struct Pack<double> {
     const __m256d w = _mm256_max_pd(low(a), high(a));
     const __m128d x = _mm_max_pd(_mm256_castpd256_pd128(w), _mm256_extractf128_pd(w, 1));
     return _mm_cvtsd_f64(_mm_max_sd(x, _mm_unpackhi_pd(x, x)));
-  }
-  friend GQA_INLINE Pack nearest(Pack x) {
-    return {_mm512_maskz_roundscale_pd(0xff, x.v, _MM_FROUND_TO_NEAREST_INT)};
   }
   friend GQA_INLINE Pack exp2(Pack x) {
     const Pack f{_mm512_reduce_pd(x.v, _MM_FROUND_TO_NEAREST_INT)};

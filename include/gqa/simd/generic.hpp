@@ -6,27 +6,12 @@
 #pragma once
 
 #include <bit>
-#include <cfloat>
 #include <limits>
 
 #include "gqa/simd/ops.hpp"
 
 namespace gqa::simd {
 inline namespace GQA_ISA {
-
-/// Makes v what its type can hold, in whatever registers it was computed (x87's have 64 bits for a
-/// float's 24), and keeps it apart from what follows: (a + b) - b isn't a then, even where sums may
-/// be reordered (-fassociative-math).
-template <typename Lanes>
-GQA_INLINE void settle([[maybe_unused]] Lanes& v) {
-#if defined(__SSE2__)
-  __asm__("" : "+x"(v));
-#elif defined(__GNUC__) || defined(__clang__)
-  __asm__("" : "+m"(v));
-#else
-  static_assert(FLT_EVAL_METHOD == 0, "gqa needs registers that are as wide as float and double");
-#endif
-}
 
 template <typename T>
 struct Pack {
@@ -104,30 +89,21 @@ struct Pack {
     for (int i = 1; i < size; ++i) m = a.v[i] > m ? a.v[i] : m;
     return m;
   }
-  friend GQA_INLINE Pack nearest(Pack x) { return settled(shifted(x) - broadcast(shift)); }
   friend GQA_INLINE Pack exp2(Pack x) {
-    const Pack n_shifted = shifted(x);
-    const Pack p = exp2_polynomial(x - settled(n_shifted - broadcast(shift)));
+    // An integer n in the low bits.
+    const Pack shifted = settled(x + broadcast(rounding_shift<T>));
+    const Pack n = settled(shifted - broadcast(rounding_shift<T>));
+    const Pack p = exp2_polynomial(x - n);
     return lanes([&](int i) -> T {
       const T xi = x.v[i];
       if (xi < exp2_min<T>) return T(0);
       if (xi >= exp2_max<T>) return std::numeric_limits<T>::infinity();
       if (xi != xi) return xi;
-      const Bits n = std::bit_cast<Bits>(T(n_shifted.v[i])) << mantissa;
-      return std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(T(p.v[i])) + n));
+      using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+      const Bits exponent = std::bit_cast<Bits>(T(shifted.v[i]))
+                            << (std::numeric_limits<T>::digits - 1);
+      return std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(T(p.v[i])) + exponent));
     });
-  }
-
- private:
-  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  static constexpr int mantissa = std::numeric_limits<T>::digits - 1;
-  static constexpr T shift = T(3) * T(Bits(1) << (mantissa - 1));
-
-  /// x + 1.5 * 2^mantissa: rounded to an integer, which it leaves in the low bits.
-  static GQA_INLINE Pack shifted(Pack x) { return settled(x + broadcast(shift)); }
-  static GQA_INLINE Pack settled(Pack x) {
-    settle(x.v);
-    return x;
   }
 };
 

@@ -46,9 +46,8 @@ struct Pack<float> {
     return vpadds_f32(vadd_f32(vget_low_f32(a.v), vget_high_f32(a.v)));
   }
   friend GQA_INLINE float reduce_max(Pack a) { return vmaxnmvq_f32(a.v); }
-  friend GQA_INLINE Pack nearest(Pack x) { return {vrndnq_f32(x.v)}; }
   friend GQA_INLINE Pack exp2(Pack x) {
-    const float32x4_t n = nearest(x).v;
+    const float32x4_t n = vrndnq_f32(x.v);
     const float32x4_t p = exp2_polynomial(Pack{vsubq_f32(x.v, n)}).v;
     // 2^n by adding n to p's exponent. A NaN turns into the integer 0, which adds nothing.
     const int32x4_t exponent = vshlq_n_s32(vcvtq_s32_f32(n), 23);
@@ -86,9 +85,8 @@ struct Pack<double> {
   }
   friend GQA_INLINE double reduce_add(Pack a) { return vpaddd_f64(a.v); }
   friend GQA_INLINE double reduce_max(Pack a) { return vmaxnmvq_f64(a.v); }
-  friend GQA_INLINE Pack nearest(Pack x) { return {vrndnq_f64(x.v)}; }
   friend GQA_INLINE Pack exp2(Pack x) {
-    const float64x2_t n = nearest(x).v;
+    const float64x2_t n = vrndnq_f64(x.v);
     const float64x2_t p = exp2_polynomial(Pack{vsubq_f64(x.v, n)}).v;
     const int64x2_t exponent = vshlq_n_s64(vcvtq_s64_f64(n), 52);
     const float64x2_t y = vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(p), exponent));

@@ -29,6 +29,7 @@
 #pragma once
 
 #include <array>
+#include <cfloat>
 #include <cstdint>
 #include <cstring>
 
@@ -95,6 +96,11 @@ GQA_INLINE void keep_in_register([[maybe_unused]] Vector& v) {
 #endif
 }
 
+/// Added to a number of up to a quarter of it, it leaves no fraction, and the nearest integer (of
+/// two the even one) in the low bits; 1.5 · 2^23 (double: 2^52).
+template <typename T>
+inline constexpr T rounding_shift = std::same_as<T, double> ? T(0x1.8p52) : T(0x1.8p23);
+
 /// Below it, exp2 is 0: no denormal numbers, which some machines multiply slowly.
 template <typename T>
 inline constexpr T exp2_min = std::same_as<T, double> ? T(-1022) : T(-126);
@@ -108,6 +114,25 @@ inline namespace GQA_ISA {
 template <typename T>
 struct Pack;
 
+/// x, computed by here: what follows isn't merged with what came before, as in (a + b) - b = a
+/// where sums may be reordered (-fassociative-math), and no lane has more bits than T, as x87's
+/// registers have.
+template <typename T>
+GQA_INLINE Pack<T> settled(Pack<T> x) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(x.v));
+#elif defined(__SSE2__)
+  __asm__("" : "+x"(x.v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(x.v));
+#elif defined(__GNUC__) || defined(__clang__)
+  __asm__("" : "+m"(x.v));
+#else
+  static_assert(FLT_EVAL_METHOD == 0, "gqa needs registers that are as wide as float and double");
+#endif
+  return x;
+}
+
 /// The polynomial part of exp2: p(f) = 2^f for f in [-0.5, 0.5].
 template <typename T>
 GQA_INLINE Pack<T> exp2_polynomial(Pack<T> f) {
@@ -118,6 +143,12 @@ GQA_INLINE Pack<T> exp2_polynomial(Pack<T> f) {
     p = fma(p, f, Pack<T>::broadcast(c[static_cast<std::size_t>(i)]));
   }
   return fma(p, f, Pack<T>::broadcast(T(1)));
+}
+
+template <typename T>
+GQA_INLINE Pack<T> nearest(Pack<T> x) {
+  const Pack<T> shift = Pack<T>::broadcast(rounding_shift<T>);
+  return settled(settled(x + shift) - shift);
 }
 
 template <typename T>
