@@ -94,13 +94,13 @@ TYPED_TEST(SimdOps, ComputesLaneByLane) {
     const auto pa = this->pack(a), pb = this->pack(b), pc = this->pack(c);
     const auto sum = this->lanes(pa + pb), difference = this->lanes(pa - pb),
                product = this->lanes(pa * pb), quotient = this->lanes(pa / pb),
-               fused = this->lanes(fma(pa, pb, pc)), larger = this->lanes(max(pa, pb));
+               fused = this->lanes(fma(pa, pb, pc)), most = this->lanes(larger(pa, pb));
     for (std::size_t i = 0; i < a.size(); ++i) {
       EXPECT_EQ(sum[i], a[i] + b[i]);
       EXPECT_EQ(difference[i], a[i] - b[i]);
       EXPECT_EQ(product[i], a[i] * b[i]);
       EXPECT_EQ(quotient[i], a[i] / b[i]);
-      EXPECT_EQ(larger[i], a[i] > b[i] ? a[i] : b[i]);
+      EXPECT_EQ(most[i], a[i] > b[i] ? a[i] : b[i]);
       const TypeParam apart = static_cast<TypeParam>(a[i] * b[i]) + c[i];
 #if defined(GQA_ISA_GENERIC)  // rounded once where the machine can, else twice
       EXPECT_TRUE(fused[i] == std::fma(a[i], b[i], c[i]) || fused[i] == apart);
@@ -111,15 +111,15 @@ TYPED_TEST(SimdOps, ComputesLaneByLane) {
   }
 }
 
-TYPED_TEST(SimdOps, MaxTakesTheSecondForNan) {
+TYPED_TEST(SimdOps, LargerTakesTheSecondForNan) {
   using T = TypeParam;
   const auto x = TestFixture::Pack::broadcast(T(1)),
              not_a_number = TestFixture::Pack::broadcast(nan<T>);
-  EXPECT_EQ(this->lanes(max(not_a_number, x))[0], T(1));
-  EXPECT_TRUE(std::isnan(this->lanes(max(x, not_a_number))[0]));
+  EXPECT_EQ(this->lanes(larger(not_a_number, x))[0], T(1));
+  EXPECT_TRUE(std::isnan(this->lanes(larger(x, not_a_number))[0]));
   const auto low = TestFixture::Pack::broadcast(-infinity<T>);
-  EXPECT_EQ(this->lanes(max(low, x))[0], T(1));
-  EXPECT_EQ(this->lanes(max(low, low))[0], -infinity<T>);
+  EXPECT_EQ(this->lanes(larger(low, x))[0], T(1));
+  EXPECT_EQ(this->lanes(larger(low, low))[0], -infinity<T>);
 }
 
 TYPED_TEST(SimdOps, NearestIsTheNearestIntegerOfTwoTheEvenOne) {

@@ -165,7 +165,7 @@ TEST(SimdDotOfInt8, WeightsAreRoundedToTheNearestInteger) {
     float x[size];
     simd::Factor<Int8, Product::outputs> factors[size];
     for (Index i = 0; i < size; ++i) x[i] = std::min(255.0f, begin + 0.25f * static_cast<float>(i));
-    const auto now = lanes(Dot::round(simd::Pack<float>::load(x), factors));
+    const auto now = lanes(Dot::store(simd::Pack<float>::load(x), factors));
     for (Index i = 0; i < size; ++i) {
       EXPECT_EQ(now[static_cast<std::size_t>(i)], std::nearbyint(x[i])) << x[i];
       EXPECT_EQ(static_cast<float>(factors[i]), std::nearbyint(x[i])) << x[i];
@@ -234,7 +234,7 @@ TYPED_TEST(SimdDot, RoundsFactorsToNearestAndReturnsThem) {
     for (T& lane : x) {
       lane = random.chance(0.3) ? random.pick(odd_ones) : convert<T>(random.normal());
     }
-    F::Dot::round(simd::Pack<T>::load(x), factors).store(is_now);
+    F::Dot::store(simd::Pack<T>::load(x), factors).store(is_now);
     for (Index i = 0; i < F::size; ++i) {
       const T expected = convert<T>(convert<Factor>(x[i])), kept = convert<T>(factors[i]);
       if (std::isnan(x[i])) {

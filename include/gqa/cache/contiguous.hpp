@@ -42,7 +42,7 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
   GQA_TAG explicit KvCache(const Options& options)
       : Base("KvCache", options.batch, options.heads),
         tokens_(options.capacity),
-        max_tokens_(std::max(options.capacity, options.max_capacity)) {
+        max_tokens_((std::max)(options.capacity, options.max_capacity)) {
     require(options.capacity >= 0, "KvCache: capacity must not be negative, is ", options.capacity);
     require(options.max_capacity >= 0, "KvCache: max_capacity must not be negative, is ",
             options.max_capacity);
@@ -123,9 +123,9 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
     Index longest = 0;
     for (Index b = begin; b < end; ++b) {
       this->check_capacity(who, b, count(b), max_tokens_);
-      longest = std::max(longest, this->length(b) + count(b));
+      longest = (std::max)(longest, this->length(b) + count(b));
     }
-    if (longest > tokens_) grow(std::min(max_tokens_, std::max(longest, 2 * tokens_)));
+    if (longest > tokens_) grow((std::min)(max_tokens_, (std::max)(longest, 2 * tokens_)));
   }
   GQA_TAG void grow(Index tokens) {
     const AlignedBuffer old = std::exchange(buffer_, zeros(tokens));
@@ -173,8 +173,9 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
         {.batch = batch, .capacity = tokens_, .heads = this->heads(), .max_capacity = max_tokens_});
   }
   GQA_TAG void prepare_take(Index sequence, const KvCache& other) {
-    make_room("load", sequence, sequence + 1,
-              [&](Index) { return std::max(other.length(0) - this->length(sequence), Index{0}); });
+    make_room("load", sequence, sequence + 1, [&](Index) {
+      return (std::max)(other.length(0) - this->length(sequence), Index{0});
+    });
   }
   GQA_TAG void take(Index sequence, const KvCache& other) {
     const Index slot = this->slot(sequence), length = other.length(0);

@@ -46,9 +46,9 @@ class PageAllocator {
   /// that no memory could have.
   GQA_TAG explicit PageAllocator(const Options& options)
       : options_(options), unclaimed_(options.pages) {
-    require(options.pages >= 0 && options.pages <= std::numeric_limits<Page>::max(),
+    require(options.pages >= 0 && options.pages <= (std::numeric_limits<Page>::max)(),
             "PageAllocator: ", options.pages, " pages are outside of [0, ",
-            std::numeric_limits<Page>::max(), "]");
+            (std::numeric_limits<Page>::max)(), "]");
     require(options.page_bytes > 0 && options.page_bytes % Index{alignment} == 0,
             "PageAllocator: page_bytes must be a positive multiple of ", alignment, ", is ",
             options.page_bytes);

@@ -63,7 +63,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     require(allocator_->page_bytes() >= page_bytes(), "PagedKvCache: a page takes ", page_bytes(),
             " bytes, the allocator's have ", allocator_->page_bytes());
     // A sequence never has a page twice.
-    const Index most = std::min(pages_for(options.capacity), allocator_->pages());
+    const Index most = (std::min)(pages_for(options.capacity), allocator_->pages());
     for (Index b = 0; b < options.batch; ++b) pages_.emplace_back(allocator_, most);
   }
 
@@ -166,7 +166,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     if (!copies_to_drop(slot, length)) return;
     PageClaim claim(*allocator_, 1);
     const Index page = length / options_.page_tokens;
-    const Index page_end = std::min(this->length(sequence), (page + 1) * options_.page_tokens);
+    const Index page_end = (std::min)(this->length(sequence), (page + 1) * options_.page_tokens);
     copy_page(pages_[Base::at(slot)], page, page_end, claim.take());
   }
 
@@ -189,7 +189,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     const Index slot = this->slot(b), tokens = options_.page_tokens;
     while (begin < end) {
       const Index page_end = (begin / tokens + 1) * tokens;
-      const Index count = std::min(page_end, end) - begin;
+      const Index count = (std::min)(page_end, end) - begin;
       fn(StripRun{
           .blocks = reinterpret_cast<const std::byte*>(block(slot, kv_head, begin / block_keys)),
           .first = begin,
@@ -259,7 +259,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     if (begin == end) return;  // of a cache that was moved from
     const auto missing = [&](Index b) {
       const Index slot = this->slot(b), length = this->length_of(slot);
-      return std::max(pages_for(length + count(b)) - pages_[Base::at(slot)].size(), Index{0});
+      return (std::max)(pages_for(length + count(b)) - pages_[Base::at(slot)].size(), Index{0});
     };
     const auto changed = [&](Index b) {
       const Index slot = this->slot(b);

@@ -66,7 +66,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
 
   GQA_TAG const Options& options() const { return options_; }
   /// A sequence may go on for ever.
-  GQA_TAG Index capacity() const { return std::numeric_limits<Index>::max(); }
+  GQA_TAG Index capacity() const { return (std::numeric_limits<Index>::max)(); }
   /// The last tokens of a sequence that are always there, besides the first keep_first ones.
   GQA_TAG Index held() const { return options_.window + options_.spare; }
   /// Does the cache still have this token of a sequence?
@@ -103,11 +103,11 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
 
   /// See KvSource.
   GQA_TAG Index next_held(Index b, Index key) const {
-    return key < kept_tokens() ? key : std::max(key, first_in_ring(this->slot(b)));
+    return key < kept_tokens() ? key : (std::max)(key, first_in_ring(this->slot(b)));
   }
   GQA_TAG Index oldest_query(Index b) const {
     const Index ring = first_in_ring(this->slot(b));
-    return ring <= kept_tokens() ? std::numeric_limits<Index>::min() : ring + options_.window - 1;
+    return ring <= kept_tokens() ? (std::numeric_limits<Index>::min)() : ring + options_.window - 1;
   }
   /// See KvSource. Blocks that are gone are left out.
   template <typename F>
@@ -117,14 +117,14 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
       return reinterpret_cast<const std::byte*>(block(slot, kv_head, i));
     };
     for (Index i = begin / block_keys; i < last;) {
-      if (i >= kept_blocks_) i = std::max(i, oldest_[Base::at(slot)]);
+      if (i >= kept_blocks_) i = (std::max)(i, oldest_[Base::at(slot)]);
       if (i >= last) return;
       // Up to the end of the kept blocks or of the ring's memory.
       const Index stretch = i < kept_blocks_ ? kept_blocks_ - i : ring_blocks_ - i % ring_blocks_;
-      const Index run_end = std::min(last, i + stretch);
+      const Index run_end = (std::min)(last, i + stretch);
       fn(StripRun{.blocks = at(i),
                   .first = i * block_keys,
-                  .count = std::min(end, run_end * block_keys) - i * block_keys,
+                  .count = (std::min)(end, run_end * block_keys) - i * block_keys,
                   .next = block_after(slot, kv_head, run_end)});
       i = run_end;
     }
@@ -134,7 +134,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   static constexpr bool reuses_blocks = true;
   /// For ever: so far that positions after the last token are still numbers.
   static constexpr Index most_tokens =
-      std::numeric_limits<Index>::max() / 2 / block_keys * block_keys;
+      (std::numeric_limits<Index>::max)() / 2 / block_keys * block_keys;
 
   GQA_TAG Index kept_tokens() const { return kept_blocks_ * block_keys; }
   GQA_TAG Index first_in_ring(Index slot) const { return oldest_[Base::at(slot)] * block_keys; }
@@ -159,18 +159,18 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
       i = 0;
     }
     return reinterpret_cast<const std::byte*>(
-        block(slot, kv_head, i < kept_blocks_ ? i : std::max(i, oldest)));
+        block(slot, kv_head, i < kept_blocks_ ? i : (std::max)(i, oldest)));
   }
 
   /// The number of the oldest block in the ring once a slot has had `length` tokens.
   GQA_TAG Index oldest_after(Index slot, Index length) const {
-    return std::max(oldest_[Base::at(slot)], ceil_div(length, block_keys) - ring_blocks_);
+    return (std::max)(oldest_[Base::at(slot)], ceil_div(length, block_keys) - ring_blocks_);
   }
   /// Is everything there that a query at position `to` or the one before may see, if `oldest` is
   /// the oldest block in the ring?
   GQA_TAG bool can_go_back(Index oldest, Index to) const {
     return to <= kept_tokens() ||
-           oldest * block_keys <= std::max(kept_tokens(), to - options_.window);
+           oldest * block_keys <= (std::max)(kept_tokens(), to - options_.window);
   }
 
   template <typename Count>
@@ -189,7 +189,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   }
   GQA_TAG void check_held(const char* who, Index sequence, Index begin, Index end) const {
     const Index ring = first_in_ring(this->slot(sequence));
-    if (begin < end && std::max(begin, kept_tokens()) < std::min(end, ring)) {
+    if (begin < end && (std::max)(begin, kept_tokens()) < (std::min)(end, ring)) {
       throw std::length_error(message("RingKvCache::", who, ": tokens [", kept_tokens(), ", ", ring,
                                       ") of sequence ", sequence, " are gone"));
     }

@@ -58,7 +58,7 @@ GQA_TAG inline void check_magic(const char* expected, const char* what, CheckedR
 struct SavedCache {
   /// Tokens that a chunk holds from `first` on, of a sequence that goes on up to `end`.
   GQA_TAG static Index chunk(Index first, Index end) {
-    return std::min(end, (first / block_keys + 1) * block_keys) - first;
+    return (std::min)(end, (first / block_keys + 1) * block_keys) - first;
   }
   template <typename Base>
   GQA_TAG static std::vector<std::byte> buffer(const Base& cache) {
@@ -132,7 +132,7 @@ struct SavedCache {
     std::uint64_t numbers[3];
     for (std::uint64_t& n : numbers) n = in.number<std::uint64_t>();
     in.checksum("the head of a sequence");
-    const auto most = static_cast<std::uint64_t>(std::numeric_limits<Index>::max() - block_keys);
+    const auto most = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)() - block_keys);
     if (numbers[0] > most) in.fail(at, "a sequence can't have ", numbers[0], " tokens");
     const auto length = static_cast<Index>(numbers[0]);
     // Blocks are forgotten as a whole, and never the last one.

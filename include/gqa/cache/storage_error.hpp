@@ -33,7 +33,7 @@ GQA_TAG RoundingError rounding_error(const TensorView<Given>& given, const Tenso
     for (Index h = 0; h < given.heads(); ++h) {
       for (Index c = 0; c < given.dim(); ++c) {
         const double x = convert<double>(given.row(0, t, h)[c]);
-        const double error = std::abs(convert<double>(held.row(0, t, h)[c]) - x);
+        const double error = (std::abs)(convert<double>(held.row(0, t, h)[c]) - x);
         square += x * x;
         square_error += error * error;
         // NaN comes and stays.

@@ -146,7 +146,7 @@ class StripCache {
   }
   /// The same for every sequence, counts [batch]: for all of them, or for none.
   GQA_TAG void reserve(std::span<const Index> counts) {
-    check_counts("reserve", counts, std::numeric_limits<Index>::max());
+    check_counts("reserve", counts, (std::numeric_limits<Index>::max)());
     cache().make_room("reserve", 0, batch(),
                       [&](Index b) { return counts[static_cast<std::size_t>(b)]; });
   }
@@ -282,7 +282,7 @@ class StripCache {
   GQA_TAG void zero_behind(Index slot, Index to) {
     const Index length = length_of(slot), begin = to % block_keys;
     if (begin == 0 || to >= length) return;
-    const Index end = std::min(block_keys, length - to + begin);
+    const Index end = (std::min)(block_keys, length - to + begin);
     for (Index h = 0; h < num_kv_heads(); ++h) {
       zero_tokens(strips_, writable_block(slot, h, to / block_keys), begin, end);
     }
@@ -324,7 +324,7 @@ class StripCache {
     for (Index h = 0; h < num_kv_heads(); ++h) {
       for (Index t = 0; t < count;) {  // block by block
         const Index begin = (length + t) % block_keys;
-        const Index tokens = std::min(count - t, block_keys - begin);
+        const Index tokens = (std::min)(count - t, block_keys - begin);
         Storage* block = writable_block(slot, h, (length + t) / block_keys);
         if (Cache::reuses_blocks && begin == 0) zero_tokens(strips_, block, 0, block_keys);
         put_tokens(strips_, block, begin, tokens, keys.row(from, t, h), keys.strides().token,
@@ -365,7 +365,7 @@ class StripCache {
     cache().check_held("read", sequence, first, length);
     std::vector<std::byte> bytes(at((length - first) * bytes_per_token()));
     for (Index t = first, end = 0; t < length; t = end) {
-      end = std::min(length, (t / block_keys + 1) * block_keys);
+      end = (std::min)(length, (t / block_keys + 1) * block_keys);
       get_stored(slot(sequence), t, end - t, bytes.data() + (t - first) * bytes_per_token());
     }
     return bytes;

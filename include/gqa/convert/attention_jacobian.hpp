@@ -204,7 +204,7 @@ class AttentionJacobian {
     const Index tokens = at.q.rows(), group = config_.num_heads / config_.num_kv_heads;
     for (Index head = 0; head < config_.num_heads; ++head) {
       for (Index first = 0; first < tokens; first += Block::size) {
-        fn(Block{first, std::min(Block::size, tokens - first), tokens, head, head / group,
+        fn(Block{first, (std::min)(Block::size, tokens - first), tokens, head, head / group,
                  config_.head_dim, config_.value_dim});
       }
     }

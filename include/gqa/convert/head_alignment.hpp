@@ -67,7 +67,7 @@ class FreeRotation {
     const Eigen::MatrixXd product = target * rows.transpose();
     for (const auto& [a, b] : pairs_) {
       const auto turn = overlap(product, a, b);
-      const double size = std::abs(turn);
+      const double size = (std::abs)(turn);
       if (!(size > 0)) continue;
       const double cos = turn.real() / size, sin = turn.imag() / size;
       r(a, a) = r(b, b) = cos;
@@ -89,7 +89,7 @@ class FreeRotation {
   double likeness(const HeadRows& a, const HeadRows& b) const {
     const Eigen::MatrixXd product = a * b.transpose();
     double sum = 0;
-    for (const auto& [first, second] : pairs_) sum += std::abs(overlap(product, first, second));
+    for (const auto& [first, second] : pairs_) sum += (std::abs)(overlap(product, first, second));
     if (!block_.empty()) {
       const Eigen::MatrixXd cut = product(block_, block_);
       // The sum of the singular values, precisely enough to compare.

@@ -268,7 +268,7 @@ HeadFittingReport fit_heads(MultiHeadAttention<T>& layer, const X& x, const Y& y
       best = std::move(trial);
       residual = std::move(left);
       error = trial_error;
-      damping = length == 1.0 ? std::max(damping / 3, 1e-4) : damping * 3;
+      damping = length == 1.0 ? (std::max)(damping / 3, 1e-4) : damping * 3;
       ++report.rounds;
       break;
     }

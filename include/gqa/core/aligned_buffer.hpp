@@ -27,7 +27,7 @@ class AlignedBuffer {
   /// Contents are not initialised. Throws std::bad_alloc, or std::length_error for more bytes than
   /// an Index counts, which operator new would round up to none.
   GQA_TAG explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
-    if (bytes > static_cast<std::size_t>(std::numeric_limits<Index>::max())) {
+    if (bytes > static_cast<std::size_t>((std::numeric_limits<Index>::max)())) {
       throw std::length_error(message("AlignedBuffer: ", bytes, " bytes are more than ",
                                       std::numeric_limits<Index>::digits, " bits count"));
     }

@@ -104,7 +104,7 @@ GQA_TAG Index oldest_query(const S& source, Index b) {
   if constexpr (requires { source.oldest_query(b); }) {
     return source.oldest_query(b);
   } else {
-    return std::numeric_limits<Index>::min();
+    return (std::numeric_limits<Index>::min)();
   }
 }
 

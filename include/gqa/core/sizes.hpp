@@ -17,7 +17,7 @@ namespace gqa {
 /// where it is more than an Index counts.
 GQA_TAG inline Index memory_bytes(const char* who, std::initializer_list<Index> sizes) {
   constexpr int bits = std::numeric_limits<Index>::digits;
-  constexpr Index most = std::numeric_limits<Index>::max(), moderate = Index{1} << bits / 2;
+  constexpr Index most = (std::numeric_limits<Index>::max)(), moderate = Index{1} << bits / 2;
   Index bytes = 1;
   bool fits = true;
   for (const Index size : sizes) {
@@ -41,8 +41,8 @@ namespace detail {
 /// a + b, or the number nearest to it that an Index holds: for messages about what doesn't fit.
 GQA_TAG constexpr Index saturated_sum(Index a, Index b) {
   using Limits = std::numeric_limits<Index>;
-  if (b > 0 && a > Limits::max() - b) return Limits::max();
-  if (b < 0 && a < Limits::min() - b) return Limits::min();
+  if (b > 0 && a > (Limits::max)() - b) return (Limits::max)();
+  if (b < 0 && a < (Limits::min)() - b) return (Limits::min)();
   return a + b;
 }
 

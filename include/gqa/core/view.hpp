@@ -222,13 +222,13 @@ class LseView {
   GQA_TAG constexpr LseView() = default;  ///< empty: not wanted
   GQA_TAG LseView(T* data, Index batch, Index num_heads, Index q_len)
       : data_(data), batch_(batch), num_heads_(num_heads), q_len_(q_len) {}
-  template <typename I>
-  GQA_TAG LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
+  template <typename Position>
+  GQA_TAG LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, Position>& tensor)  // NOLINT
       : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
-  template <typename I>
+  template <typename Position>
     requires std::is_const_v<T>
   GQA_TAG LseView(
-      const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, I>& tensor)  // NOLINT
+      const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>& tensor)  // NOLINT
       : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
 
   /// A view of const numbers from one of mutable ones.

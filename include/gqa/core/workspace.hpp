@@ -24,7 +24,7 @@ class Workspace {
   /// than an Index counts), and then stays as it was.
   GQA_TAG std::byte* reserve(std::size_t bytes) {
     if (bytes > buffer_.bytes()) {
-      buffer_ = AlignedBuffer(std::max(bytes, buffer_.bytes() + buffer_.bytes() / 2));
+      buffer_ = AlignedBuffer((std::max)(bytes, buffer_.bytes() + buffer_.bytes() / 2));
     }
     return buffer_.data();
   }
@@ -61,7 +61,7 @@ class Carver {
   template <typename T>
   GQA_TAG T* take(Index count) {
     constexpr std::size_t most =
-        static_cast<std::size_t>(std::numeric_limits<Index>::max()) / alignment * alignment;
+        static_cast<std::size_t>((std::numeric_limits<Index>::max)()) / alignment * alignment;
     const std::size_t at = bytes_;
     if (static_cast<std::size_t>(count) > (most - at) / sizeof(T)) {
       throw std::length_error(message("Carver: ", count, " objects of ", sizeof(T), " bytes after ",

@@ -41,7 +41,7 @@ void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor)
   const Index blocks = ceil_div(s.q_len, tokens);
   executor.run(s.batch * blocks, [&](Index task, Index) noexcept {
     const Index b = task / blocks, begin = task % blocks * tokens;
-    for (Index i = begin; i < std::min(begin + tokens, s.q_len); ++i) {
+    for (Index i = begin; i < (std::min)(begin + tokens, s.q_len); ++i) {
       for (Index h = 0; h < s.num_heads; ++h) {
         if (i < call.q_len(b)) {
           delta[(b * s.num_heads + h) * s.q_len + i] =
@@ -92,9 +92,9 @@ void run_chunk(const Call& call, const BackwardPlan<Call>& plan, BackwardWorker<
   worker.packed.clear();
   for (Index row = row_begin; row < row_end; row += max_block_rows) {
     BackwardBlock<Call> rows(call, plan.layout, worker.block, delta, b, kv_head, row,
-                             std::min(max_block_rows, row_end - row));
+                             (std::min)(max_block_rows, row_end - row));
     for (Index first = 0; first < length; first += block_keys) {
-      const Index keys = std::min(block_keys, length - first);
+      const Index keys = (std::min)(block_keys, length - first);
       if (rows.skips(first, first + keys)) continue;
       rows.step(worker.packed.get(call.source, b, kv_head, first / block_keys, keys), first, keys,
                 sums.dk + first * plan.layout.key_row(), sums.dv + first * plan.layout.value_row());
@@ -215,7 +215,8 @@ void run_backward(const Call& call, ExecutorT& executor) {
   executor.run(call.shape.batch * heads * blocks, [&](Index task, Index) noexcept {
     const Index b = task / blocks / heads, kv_head = task / blocks % heads;
     const Index begin = task % blocks * block_keys;
-    write_keys(call, plan.layout, b, kv_head, begin, std::min(begin + block_keys, call.dk.tokens()),
+    write_keys(call, plan.layout, b, kv_head, begin,
+               (std::min)(begin + block_keys, call.dk.tokens()),
                RowChunks(call.rows(b), heads).count(),
                [&](Index part) { return sums_of(b, kv_head, part); });
   });

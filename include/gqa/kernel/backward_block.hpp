@@ -135,8 +135,8 @@ class BackwardBlock {
         const Index r = tiles_.begin(tile);
         multiply_values(tiles_.height(tile), layout_.keys, dscores(r), block.keys,
                         seen[tile].key_begin, seen[tile].key_end, channel,
-                        std::min(channel + strip_width, dim), dq(r), static_cast<const T*>(nullptr),
-                        {});
+                        (std::min)(channel + strip_width, dim), dq(r),
+                        static_cast<const T*>(nullptr), {});
       }
     }
     if (!block.finite_keys) add_dq_row_by_row(block.keys, first, keys, seen);
@@ -248,7 +248,7 @@ class BackwardBlock {
       const auto& bias = call_.backward.bias_gradient;
       if (!bias) return;
       T* to = bias.row(queries_.batch(), queries_[r].head, queries_[r].q_index) + first;
-      for (Index j = 0; j < std::min(keys, bias.shape().kv_len - first); ++j) {
+      for (Index j = 0; j < (std::min)(keys, bias.shape().kv_len - first); ++j) {
         if (ds[j] != 0) to[j] += ds[j] * of_bias[j];
       }
     } else {

@@ -126,7 +126,7 @@ class RowStrips {
   Index padded_dim() const { return padded_dim_; }
   /// The strip that begins with a channel, a multiple of 32, of `rows` rows.
   T* strip(Index rows, Index channel) const { return data_ + rows * channel; }
-  Index width(Index channel) const { return std::min(strip_width, padded_dim_ - channel); }
+  Index width(Index channel) const { return (std::min)(strip_width, padded_dim_ - channel); }
 
   /// Fills in rows row(0) … row(rows - 1) of `dim` numbers. Are they finite?
   template <typename Row>

@@ -26,11 +26,11 @@ struct RowChunks {
 
   GQA_TAG RowChunks(Index all_rows, Index num_kv_heads) : rows(all_rows) {
     const Index chunks = std::max<Index>(tasks_per_sequence / num_kv_heads, 1);
-    chunk_rows = round_up(std::max(ceil_div(rows, chunks), min_chunk_rows), max_block_rows);
+    chunk_rows = round_up((std::max)(ceil_div(rows, chunks), min_chunk_rows), max_block_rows);
   }
   /// At least one, which writes zeros where there are no rows.
   GQA_TAG Index count() const { return std::max<Index>(ceil_div(rows, chunk_rows), 1); }
-  GQA_TAG Index begin(Index chunk) const { return std::min(chunk * chunk_rows, rows); }
+  GQA_TAG Index begin(Index chunk) const { return (std::min)(chunk * chunk_rows, rows); }
 };
 
 namespace detail {
@@ -78,10 +78,10 @@ class BackwardPlan {
         blocks_(ceil_div(call.shape.kv_len, block_keys)) {
     Index most_rows = 1;
     for (Index b = 0; b < call.shape.batch; ++b) {
-      most_rows = std::max(most_rows, call.rows(b));
-      chunks_ = std::max(chunks_, RowChunks(call.rows(b), call.shape.num_kv_heads).count());
+      most_rows = (std::max)(most_rows, call.rows(b));
+      chunks_ = (std::max)(chunks_, RowChunks(call.rows(b), call.shape.num_kv_heads).count());
     }
-    block_rows_ = std::min(most_rows, max_block_rows);
+    block_rows_ = (std::min)(most_rows, max_block_rows);
     Carver carver;
     carver.take<T>(call.shape.batch * call.shape.num_heads * call.shape.q_len);
     partials_ = carver.bytes();

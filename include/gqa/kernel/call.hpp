@@ -80,8 +80,8 @@ struct Call {
   GQA_TAG std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
     std::pair range(q_pos(b, begin), q_pos(b, begin));
     for (Index i = begin + 1; i < end; ++i) {
-      range.first = std::min(range.first, q_pos(b, i));
-      range.second = std::max(range.second, q_pos(b, i));
+      range.first = (std::min)(range.first, q_pos(b, i));
+      range.second = (std::max)(range.second, q_pos(b, i));
     }
     return range;
   }
@@ -154,15 +154,16 @@ GQA_TAG auto make_call(const char* who, TensorView<const Query> q, const Source&
                        .num_kv_heads = source.num_kv_heads(),
                        .head_dim = q.dim(),
                        .value_dim = source.value_dim()};
-  for (Index b = 0; b < batch; ++b) shape.kv_len = std::max(shape.kv_len, Index{source.length(b)});
+  for (Index b = 0; b < batch; ++b)
+    shape.kv_len = (std::max)(shape.kv_len, Index{source.length(b)});
   for (std::size_t b = 1; b < starts.size(); ++b) {
-    shape.q_len = std::max(shape.q_len, starts[b] - starts[b - 1]);
+    shape.q_len = (std::max)(shape.q_len, starts[b] - starts[b - 1]);
   }
   rules.check(shape);
   const Call<Query, Out, Source, RulesT> call{q, source, out, rules, options, shape};
   for (Index b = 0; b < batch; ++b) {
     const Index oldest = oldest_query(source, b);
-    if (oldest == std::numeric_limits<Index>::min() || call.q_len(b) == 0) continue;
+    if (oldest == (std::numeric_limits<Index>::min)() || call.q_len(b) == 0) continue;
     const Index position = call.q_pos_range(b, 0, call.q_len(b)).first;
     require(position >= oldest, who, ": a query at position ", position, " of sequence ", b,
             " may see keys that the source no longer has: queries from position ", oldest,

@@ -20,12 +20,12 @@ void walk_together(const Source& source, const StripLayout<Storage>& layout, Blo
   const Index length = source.length(heads->batch());
   const auto run_at = [&](const Block& rows, Index first) {  // of 64 keys, or of the last ones
     RowRun<Storage> run;
-    source.for_each_run(rows.batch(), rows.kv_head(), first, std::min(first + block_keys, length),
+    source.for_each_run(rows.batch(), rows.kv_head(), first, (std::min)(first + block_keys, length),
                         [&](const RowRun<Storage>& part) { run = part; });
     return run;
   };
   for (Index first = begin; first < end; first += block_keys) {
-    const Index keys = std::min(block_keys, end - first);
+    const Index keys = (std::min)(block_keys, end - first);
     for (Block* rows = heads; rows < heads + count; ++rows) {
       if (rows->skips(first, first + keys)) continue;
       if (rows->steps_on_rows(first, first + keys)) {
@@ -67,7 +67,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
   const auto row_block = [&](const Task& task, const auto& worker) {
     const Index begin = task.row_block * max_block_rows;
     return RowBlockOf<Call>(call, layout, worker.rows, task.batch, task.kv_head, begin,
-                            std::min(max_block_rows, call.rows(task.batch) - begin));
+                            (std::min)(max_block_rows, call.rows(task.batch) - begin));
   };
 
   // Where the states and outputs of a task of sequence b begin.
@@ -84,7 +84,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     Task task = list(first, b, parts(b));
     const auto worker = scratch.worker(worker_index);
     const Index begin = scratch.splits[scratch.first_split[b] + task.split] * split_keys;
-    const Index end = std::min(call.source.length(b), begin + split_keys);
+    const Index end = (std::min)(call.source.length(b), begin + split_keys);
     if constexpr (Call::Source::layout == KvLayout::rows) {
       if (plan.block_rows <= max_tile_rows) {
         Carver more(worker.more);

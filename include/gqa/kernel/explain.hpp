@@ -91,12 +91,12 @@ GQA_TAG void count_work(const Call& call, Explanation& e) {
     const Index length = call.source.length(b), rows = call.rows(b), group = shape.group();
     for (Index kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
       for (Index first = 0; first < length; first += block_keys) {
-        first = std::max(first, next_held(call.source, b, first) / block_keys * block_keys);
+        first = (std::max)(first, next_held(call.source, b, first) / block_keys * block_keys);
         if (first >= length) break;
-        const Index keys = std::min(block_keys, length - first);
+        const Index keys = (std::min)(block_keys, length - first);
         bool read = false;
         for (Index row = 0; row < rows; row += max_block_rows) {
-          const Index end = std::min(rows, row + max_block_rows);
+          const Index end = (std::min)(rows, row + max_block_rows);
           Tile tile{.batch = b,
                     .q_begin = row / group,
                     .q_end = (end - 1) / group + 1,

@@ -55,8 +55,8 @@ class JoinedRules {
       const Index first = queries_.first[m] - queries_.first[0];
       Tile part = tile;
       part.batch = queries_.sequences[m];
-      part.q_begin = std::max(tile.q_begin - first, Index{0});
-      part.q_end = std::min(tile.q_end - first, queries_.first[m + 1] - queries_.first[m]);
+      part.q_begin = (std::max)(tile.q_begin - first, Index{0});
+      part.q_end = (std::min)(tile.q_end - first, queries_.first[m + 1] - queries_.first[m]);
       return rules_.tile(part, first_head, num_heads);
     };
     const Index begin = queries_.member(tile.q_begin), end = queries_.member(tile.q_end - 1) + 1;

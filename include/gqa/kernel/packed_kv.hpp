@@ -36,7 +36,7 @@ class PackedKv {
     executor.run(batch() * num_kv_heads() * blocks, [&](Index task, Index) noexcept {
       const Index h = task % num_kv_heads(), block = task / num_kv_heads() % blocks;
       const Index b = task / num_kv_heads() / blocks, begin = block * block_keys;
-      const Index end = std::min(begin + block_keys, length(b));
+      const Index end = (std::min)(begin + block_keys, length(b));
       if (begin < end) {
         pack_block(source_, b, h, begin, end, layout_,
                    reinterpret_cast<Storage*>(block_at(b, h, block)));
@@ -64,7 +64,7 @@ class PackedKv {
   }
   Index blocks_per_head() const {
     Index longest = 0;
-    for (Index b = 0; b < batch(); ++b) longest = std::max(longest, Index{length(b)});
+    for (Index b = 0; b < batch(); ++b) longest = (std::max)(longest, Index{length(b)});
     return ceil_div(longest, block_keys);
   }
 

@@ -42,7 +42,7 @@ SequenceParts sequence_parts(const Call& call, Index splits, Index b) {
 /// Rows of a task of sequence b, but for its last row block, which may have fewer.
 template <typename Call>
 Index task_rows(const Call& call, Index b) {
-  return std::min(call.rows(b), max_block_rows);
+  return (std::min)(call.rows(b), max_block_rows);
 }
 
 /// The scratch of a call, sized and carved by the same lines.
@@ -134,7 +134,7 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   for (Index b = 0; b < call.shape.batch; ++b) {
     const SequenceParts parts = sequence_parts(call, 1, b);
     tasks += parts.row_blocks * call.shape.num_kv_heads;
-    most_rows = std::max(most_rows, call.rows(b));
+    most_rows = (std::max)(most_rows, call.rows(b));
     plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
   }
   // Splits become tasks of their own where there are too few row blocks to go round, and where few
@@ -160,10 +160,10 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
     const Index key_bytes = call.shape.head_dim * Index{sizeof(typename Call::Storage)};
     const Index page = memory_page_bytes / key_bytes;
     const Index fair = concurrency > 1 ? split_tasks / (4 * concurrency) : heads;
-    plan.heads_together = std::clamp(std::min(page, fair), Index{1}, heads);
+    plan.heads_together = std::clamp((std::min)(page, fair), Index{1}, heads);
     while (heads % plan.heads_together != 0) --plan.heads_together;
   }
-  plan.block_rows = std::min(most_rows, max_block_rows);
+  plan.block_rows = (std::min)(most_rows, max_block_rows);
   plan.tasks = plan.split_kv ? split_tasks : tasks;
   const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);
   plan.scratch_bytes = Scratch<Call>(nullptr, plan, layout, call.shape.batch).bytes;

@@ -19,7 +19,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
           [[maybe_unused]] const std::byte* after = nullptr) {
   if constexpr (Source::layout == KvLayout::rows) {
     for (Index first = begin; first < end; first += block_keys) {
-      const Index keys = std::min(block_keys, end - first);
+      const Index keys = (std::min)(block_keys, end - first);
       if (rows.skips(first, first + keys)) continue;
       pack_block(source, rows.batch(), rows.kv_head(), first, first + keys, layout, packed);
       rows.step(packed, first, keys);
@@ -40,11 +40,12 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
     Index own = 0, known = 0;
     const std::byte* next = nullptr;  // behind the known ones
     source.for_each_run(rows.batch(), rows.kv_head(), begin,
-                        std::min(length, end + known_ahead * block_keys), [&](const StripRun& run) {
+                        (std::min)(length, end + known_ahead * block_keys),
+                        [&](const StripRun& run) {
                           for (Index i = 0; i < run.count; i += block_keys, ++known) {
                             blocks[known] = {.data = run.blocks + i / block_keys * bytes,
                                              .first = run.first + i,
-                                             .keys = std::min(block_keys, run.count - i)};
+                                             .keys = (std::min)(block_keys, run.count - i)};
                             own += run.first + i < end;
                           }
                           next = run.next;
@@ -65,7 +66,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
                               : next        ? next + (later - known) * bytes
                                             : nullptr;
       rows.step(reinterpret_cast<const Storage*>(blocks[i].data), blocks[i].first,
-                std::min(blocks[i].keys, end - blocks[i].first),
+                (std::min)(blocks[i].keys, end - blocks[i].first),
                 reinterpret_cast<const Storage*>(data), stream);
     }
   }
@@ -120,7 +121,7 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
     const Task task = list(number, b, parts(b));
     const auto worker = scratch.worker(worker_index);
     const Index row_begin = task.row_block * max_block_rows;
-    const Index row_count = std::min(max_block_rows, call.rows(b) - row_begin);
+    const Index row_count = (std::min)(max_block_rows, call.rows(b) - row_begin);
     RowBlockOf<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);
     const Index length = call.source.length(b);
     const auto skips = [&](Index begin, Index end) { return rows.skips(begin, end); };
@@ -129,7 +130,7 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
       const Index begin = split * split_keys;
       rows.reset(merges ? worker.states : worker.total_states,
                  merges ? worker.out : worker.total_out);
-      walk(call.source, layout, rows, begin, std::min(length, begin + split_keys), worker.packed);
+      walk(call.source, layout, rows, begin, (std::min)(length, begin + split_keys), worker.packed);
       for (Index r = 0; merges && r < row_count; ++r) {
         merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
               worker.out + r * out_row, out_row);

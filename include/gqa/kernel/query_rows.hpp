@@ -41,7 +41,7 @@ class QueryRows {
         : row(carver.take<QueryRow>(rows)),
           q(carver.take<Query>(rows * layout.padded_head_dim() + pack_words * p)),
           given(carver.take<Query>(
-              has_words ? std::min(rows, Index{max_tile_rows}) * row_stride(layout) : 0)),
+              has_words ? (std::min)(rows, Index{max_tile_rows}) * row_stride(layout) : 0)),
           scale(carver.take<T>(is_quantized<Storage> ? rows : 0)),
           offset(carver.take<T>(is_quantized<Storage> ? rows : 0)) {}
   };
@@ -70,7 +70,7 @@ class QueryRows {
       return call.q_row(batch, scratch.row[r].q_index, scratch.row[r].head);
     };
     constexpr Index ahead = 24;  // rows are far apart, as in put_tokens(), and need be there sooner
-    for (Index r = 0; r < std::min(ahead, rows); ++r) prefetch_row(given(r), layout.head_dim());
+    for (Index r = 0; r < (std::min)(ahead, rows); ++r) prefetch_row(given(r), layout.head_dim());
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       if constexpr (!has_words) {
         std::fill_n(scratch.q + tiles_.begin(tile) * padded_head_dim_,
@@ -113,8 +113,8 @@ class QueryRows {
               .k_end = k_end,
               .k_pos = k_begin + first_position_};
     for (Index r = begin; !positions_rise_ && r < end; ++r) {
-      tile.q_pos_min = std::min(tile.q_pos_min, row[r].q_pos);
-      tile.q_pos_max = std::max(tile.q_pos_max, row[r].q_pos);
+      tile.q_pos_min = (std::min)(tile.q_pos_min, row[r].q_pos);
+      tile.q_pos_max = (std::max)(tile.q_pos_max, row[r].q_pos);
     }
     return tile;
   }
@@ -185,7 +185,7 @@ class QueryRows {
                                        : Words::zero();
         }
         transpose(rows);
-        const Index count = std::min(pack_words, words - begin);
+        const Index count = (std::min)(pack_words, words - begin);
         GQA_UNROLL
         for (int i = 0; i < static_cast<int>(pack_words); ++i) {
           if (i < count) rows[i].store(to + (begin + i) * height + first);

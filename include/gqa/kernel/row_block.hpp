@@ -107,7 +107,7 @@ class RowBlock {
 
   /// How many blocks ahead of step()'s `block` its `later` is to be, unless it is read as a stream.
   Index blocks_ahead() const {
-    return std::min(max_blocks_ahead, ceil_div(prefetch_bytes, layout_.block_bytes()));
+    return (std::min)(max_blocks_ahead, ceil_div(prefetch_bytes, layout_.block_bytes()));
   }
 
   /// Is step() to read a block as a stream, if the next one is right behind it?
@@ -155,7 +155,7 @@ class RowBlock {
         const Index r = tiles_.begin(tile);
         multiply_values(tiles_.height(tile), layout_, softmax_.weights(r), block,
                         seen[tile].key_begin, seen[tile].key_end, channel,
-                        std::min(channel + width, dim), softmax_.out_row(r),
+                        (std::min)(channel + width, dim), softmax_.out_row(r),
                         softmax_.weight_scale(r),
                         stream ? stream_prefetch(block, later, layout_.value_offset(0, channel))
                         : tile == 0 ? prefetch

@@ -108,7 +108,7 @@ class RowSoftmax {
       for (Index i = pack_begin; i < pack_end; i += strip_packs) {
         GQA_UNROLL
         for (int j = 0; j < strip_packs; ++j) {
-          highest = max(highest, Pack::load(score_pack(r, i + j)));
+          highest = larger(highest, Pack::load(score_pack(r, i + j)));
         }
       }
       raise(r, highest);
@@ -121,7 +121,7 @@ class RowSoftmax {
         GQA_UNROLL
         for (int j = 0; j < strip_packs; ++j) {
           const Pack difference = Pack::load(score_pack(r, i + j)) - reference;
-          sum = sum + simd::Dot<Storage, Product::outputs>::round(
+          sum = sum + simd::Dot<Storage, Product::outputs>::store(
                           exp2(difference * factor), weights(r) + (i + j) * Pack::size);
         }
       }
@@ -135,7 +135,7 @@ class RowSoftmax {
   static constexpr int strip_packs = packs / 2;
   static constexpr T unit = State::unit;
   /// Under which 8 / scale might be infinite.
-  static constexpr T least_scale = 32 * std::numeric_limits<T>::min();
+  static constexpr T least_scale = 32 * (std::numeric_limits<T>::min)();
 
   T* sums(Index r) const { return scratch_.sums + r * Pack::size; }
 
@@ -155,7 +155,7 @@ class RowSoftmax {
     }
     Pack highest = x[0];
     GQA_UNROLL
-    for (int i = 1; i < packs; ++i) highest = max(highest, x[i]);
+    for (int i = 1; i < packs; ++i) highest = larger(highest, x[i]);
     raise(r, highest);
     const Pack reference = Pack::broadcast(safe_max(states_[r].max));
     Pack sum = Pack::load(sums(r));
@@ -199,12 +199,12 @@ class RowSoftmax {
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) {
       x[i] = x[i] * Pack::load(value_scales + i * Pack::size);
-      largest = max(x[i], largest);
+      largest = larger(x[i], largest);
       poison = fma(x[i], Pack::zero(), poison);
     }
     T most = reduce_max(largest);
     T shrink = 1;
-    if (most < T(255) * std::numeric_limits<T>::min()) {  // 255 / most might be infinite
+    if (most < T(255) * (std::numeric_limits<T>::min)()) {  // 255 / most might be infinite
       constexpr T lift = T(1 << 30) * T(1 << 30);
       GQA_UNROLL
       for (int i = 0; i < packs; ++i) x[i] = x[i] * Pack::broadcast(lift);
@@ -215,7 +215,7 @@ class RowSoftmax {
     scratch_.weight_scale[r] = most / T(255) * shrink + reduce_add(poison);
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) {
-      simd::Dot<Storage, Product::outputs>::round(x[i] * inverse, weights(r) + i * Pack::size);
+      simd::Dot<Storage, Product::outputs>::store(x[i] * inverse, weights(r) + i * Pack::size);
     }
   }
 

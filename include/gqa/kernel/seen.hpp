@@ -49,7 +49,7 @@ bool look(const Rules& rules, const QueryRows<Storage>& rows, Index first, Index
       if (begin >= keys) return Coverage::skip;
       if (block == Coverage::full) return Coverage::full;
       return coverage_of(rules, rows, tiles.begin(tile), tiles.begin(tile + 1), first + begin,
-                         first + std::min(keys, end));
+                         first + (std::min)(keys, end));
     };
     Seen& at = seen[tile];
     at = {.strip = {coverage(0, strip_width), coverage(strip_width, block_keys)}};

@@ -35,12 +35,12 @@ class SharedPrefixRun {
       Index splits = 0;  // that somebody sees and that may be tasks
       if (plan_.workers > 1) for_each_split(call, b, [&](Index) { ++splits; });
       queries += call.q_len(b);
-      longest = std::max(longest, splits);
+      longest = (std::max)(longest, splits);
       parts += call.q_len(b) * call.shape.num_heads * splits;
     }
     rows_ = queries * call.shape.num_heads;
     // No more than what attend() would take where splits are tasks.
-    part_rows_ = std::min(parts, few_tasks() * max_block_rows * longest);
+    part_rows_ = (std::min)(parts, few_tasks() * max_block_rows * longest);
     plan_.block_rows = std::clamp(queries * call.shape.group(), Index{1}, max_block_rows);
     Carver size;
     carve(size);
@@ -68,7 +68,7 @@ class SharedPrefixRun {
         first_task_[end + 1] = first_task_[end] + tasks(node);
         first_part_[end + 1] =
             first_part_[end] + rows(node) * call_.shape.num_kv_heads * node.splits();
-        splits = std::max(splits, node.splits());
+        splits = (std::max)(splits, node.splits());
       }
       const Index count = first_task_[end];
       const auto task_of = [&](Index number) {
@@ -116,8 +116,8 @@ class SharedPrefixRun {
   }
   /// Of one kind of task at a time.
   std::size_t worker_bytes() const {
-    return std::max(Scratch<Call>(nullptr, plan_, layout_, 0).bytes,
-                    Scratch<Joined>(nullptr, plan_, layout_, 0).bytes);
+    return (std::max)(Scratch<Call>(nullptr, plan_, layout_, 0).bytes,
+                      Scratch<Joined>(nullptr, plan_, layout_, 0).bytes);
   }
   /// Rows of a node that read one KV head.
   Index rows(const PrefixNode& node) const {
@@ -152,7 +152,7 @@ class SharedPrefixRun {
       const Scratch<AnyCall> scratch(workers_, plan_, layout_, 0);
       const auto worker = scratch.worker(worker_index);
       RowBlockOf<AnyCall> block(call, layout_, worker.rows, tree.sequence(node.begin), task.kv_head,
-                                task.row, std::min(max_block_rows, rows(node) - task.row));
+                                task.row, (std::min)(max_block_rows, rows(node) - task.row));
       fn(block, worker);
     };
     if (node.is_leaf()) {
@@ -169,7 +169,7 @@ class SharedPrefixRun {
     const PrefixNode& node = tree[task.node];
     if (split >= node.splits()) return;
     const Index begin = (node.split_begin + split) * split_keys;
-    const Index end = std::min(begin + split_keys, end_of_keys(tree, node));
+    const Index end = (std::min)(begin + split_keys, end_of_keys(tree, node));
     with_block(tree, task, worker_index, [&](auto& block, const auto& worker) {
       const Index part = first_part(tree, task, split);
       block.reset(part_states_ + part, part_out_ + part * layout_.padded_value_dim());
@@ -196,13 +196,13 @@ class SharedPrefixRun {
       } else {
         const auto skips = [&](Index begin, Index end) {
           return end <= own || begin >= length ||
-                 block.skips(std::max(begin, own), std::min(end, length));
+                 block.skips((std::max)(begin, own), (std::min)(end, length));
         };
         const std::byte* after = node.is_leaf() ? next_own_keys(tree, task) : nullptr;
         for_each_split(call_.source, block.batch(), skips, [&](Index split) {
           const Index begin = split * split_keys;
           block.reset(worker.states, worker.out);
-          walk(call_.source, layout_, block, begin, std::min(length, begin + split_keys),
+          walk(call_.source, layout_, block, begin, (std::min)(length, begin + split_keys),
                worker.packed, after);
           merge_all(worker.states, worker.out);
         });

@@ -34,8 +34,8 @@ void for_each_split(const Source& source, Index b, Skips skips, F fn) {
       split = held;
       continue;
     }
-    const Index end = std::min(split + step, splits);
-    if (skips(split * split_keys, std::min(end * split_keys, length))) {
+    const Index end = (std::min)(split + step, splits);
+    if (skips(split * split_keys, (std::min)(end * split_keys, length))) {
       split = end;
       step *= 2;
     } else if (step > 1) {

@@ -39,7 +39,7 @@ class RowTiles {
       : count_(ceil_div(rows, max_tile_rows)), height_(rows / count_), taller_(rows % count_) {}
 
   Index count() const { return count_; }
-  Index begin(Index tile) const { return tile * height_ + std::min(tile, taller_); }
+  Index begin(Index tile) const { return tile * height_ + (std::min)(tile, taller_); }
   Index height(Index tile) const { return height_ + (tile < taller_ ? 1 : 0); }
 
  private:
@@ -127,8 +127,8 @@ void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storag
 /// Calls f.operator()<n>() for a run-time 1 <= n <= max_tile_rows.
 template <typename F>
 GQA_INLINE void with_rows(Index n, F f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) {
-    (void)((n == I + 1 && (f.template operator()<I + 1>(), true)) || ...);
+  [&]<int... before>(std::integer_sequence<int, before...>) {
+    (void)((n == before + 1 && (f.template operator()<before + 1>(), true)) || ...);
   }(std::make_integer_sequence<int, max_tile_rows>{});
 }
 
@@ -148,7 +148,7 @@ void multiply_keys(const StripLayout<Storage>& layout, const QueryFactor<Storage
       return;
     }
   }
-  constexpr int registers = std::min(wide, per_strip);
+  constexpr int registers = (std::min)(wide, per_strip);
   for (int i = strip_begin; i < strip_end; ++i) {
     for (int r = 0; r < per_strip; r += registers) {
       const Index lane = r * simd::Pack<T>::size;
@@ -181,7 +181,7 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
                                                 out_row, scale, prefetch);
     }
   }
-  constexpr int registers = std::min(wide, per_strip);
+  constexpr int registers = (std::min)(wide, per_strip);
   for (; channel + strip_width <= end; channel += strip_width) {
     for (Index lane = 0; lane < strip_width; lane += registers * size) {
       multiply<Rows, registers, A, Product::outputs>(a, at(channel) + lane * n, strip_width * n, 0,
@@ -189,7 +189,7 @@ void multiply_values(const StripLayout<Storage>& layout, const WeightFactor<Stor
                                                      prefetch);
     }
   }
-  constexpr int narrow = std::min(registers, per_strip / 2);  // the last strip, 16 wide
+  constexpr int narrow = (std::min)(registers, per_strip / 2);  // the last strip, 16 wide
   for (Index lane = 0; channel + lane < end; lane += narrow * size) {
     multiply<Rows, narrow, A, Product::outputs>(a, at(channel) + lane * n, strip_width / 2 * n, 0,
                                                 steps, out + channel + lane, out_row, scale,

@@ -41,7 +41,7 @@ GQA_TAG void put_value(const StripLayout<Storage>& layout, Storage* block, Index
   }
   for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
     Storage* v = block + layout.value_offset(t, begin);
-    const Index width = std::min(strip_width, layout.value_dim() - begin);
+    const Index width = (std::min)(strip_width, layout.value_dim() - begin);
     if constexpr (is_quantized<Storage>) {
       quantize<Storage>(value + begin, width, scale, [&](Index i, std::int8_t x) {
         set_integer(v[i * lane_objects<Storage>], layout.value_half(t), x);
@@ -174,7 +174,7 @@ void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Inde
     for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
       Storage* v = block + layout.value_offset(t + i, begin);
       const Storage* from = values + i * value_stride + begin;
-      const Index width = std::min(strip_width, layout.value_dim() - begin);
+      const Index width = (std::min)(strip_width, layout.value_dim() - begin);
       for (Index lane = 0; lane < width; ++lane) {
         GQA_UNROLL
         for (Index e = 0; e < p; ++e) v[lane * p + e] = from[e * value_stride + lane];

@@ -21,9 +21,9 @@ namespace gqa {
 /// 15) times 127 for each of them, in 32 bits. 66,311 of Int8, 1,127,288 of Int4.
 template <StorageType Storage>
 inline constexpr Index max_head_dim =
-    is_quantized<Storage> ? std::numeric_limits<std::int32_t>::max() /
+    is_quantized<Storage> ? (std::numeric_limits<std::int32_t>::max)() /
                                 (127 * (std::same_as<Storage, Int4> ? 15 : 255))
-                          : std::numeric_limits<Index>::max();
+                          : (std::numeric_limits<Index>::max)();
 
 /// Throws std::length_error for more.
 template <StorageType Storage>
@@ -42,7 +42,7 @@ GQA_TAG float largest_of(const T* row, Index n) {
   constexpr std::uint32_t sign = 0x80000000, infinity = 0x7f800000;
   std::uint32_t largest = 0;
   for (Index i = 0; i < n; ++i) {
-    largest = std::max(largest, std::bit_cast<std::uint32_t>(convert<float>(row[i])) & ~sign);
+    largest = (std::max)(largest, std::bit_cast<std::uint32_t>(convert<float>(row[i])) & ~sign);
   }
   return largest < infinity ? std::bit_cast<float>(largest)
                             : std::numeric_limits<float>::quiet_NaN();
@@ -54,7 +54,7 @@ GQA_TAG float largest_of(const T* row, Index n) {
 template <Scalar T>
 GQA_TAG float int8_scale(const T* row, Index n) {
   const float scale = largest_of(row, n) / 127.0f;
-  return scale < std::numeric_limits<float>::min() ? 0.0f : scale;
+  return scale < (std::numeric_limits<float>::min)() ? 0.0f : scale;
 }
 
 namespace detail {
@@ -81,7 +81,7 @@ GQA_TAG inline std::int32_t round_to_int4(float x) {
 template <Scalar T>
 GQA_TAG float int4_scale(const T* row, Index n) {
   const float largest = largest_of(row, n);
-  if (largest < 9 * std::numeric_limits<float>::min()) return 0;
+  if (largest < 9 * (std::numeric_limits<float>::min)()) return 0;
   float best = largest, least = std::numeric_limits<float>::infinity();  // NaN stays what it is
   for (const float steps : {7.0f, 8.0f, 9.0f}) {
     const float inverse = steps / largest;

@@ -41,7 +41,7 @@ GQA_TAG void for_each_stored(const StripLayout<Storage>& layout, Block* block, I
       for (Index c = 0; c < dim; ++c) next(block[place(c).first]);
     } else {
       for (Index c = 0; c < dim; c += 2) {
-        const Index count = std::min(dim - c, Index{2});
+        const Index count = (std::min)(dim - c, Index{2});
         Storage pair;
         for (Index i = 0; i < count; ++i) {
           const auto [at, which] = place(c + i);

@@ -47,7 +47,7 @@ class StripLayout {
   GQA_TAG StripLayout(Index head_dim, Index value_dim)
       : head_dim_(head_dim), value_dim_(value_dim) {
     constexpr Index widest =
-        std::numeric_limits<Index>::max() / (4 * block_keys * Index{sizeof(double)});
+        (std::numeric_limits<Index>::max)() / (4 * block_keys * Index{sizeof(double)});
     if (head_dim > widest || value_dim > widest) {
       throw std::length_error(message(
           "a block of ", block_keys, " keys and values with head_dim ", head_dim, " and value_dim ",

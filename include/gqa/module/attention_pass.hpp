@@ -239,7 +239,7 @@ void self_attention(const AttentionPass<T>& pass, const TensorView<const T>& x,
   const auto rules = with_scale(as_rules(part), pass.config());
   Index kv_len = 0;
   for (Index b = 0; b < x.batch(); ++b) {
-    kv_len = std::max(kv_len, cache.length(b) + pass.q_len(b, x.tokens()));
+    kv_len = (std::max)(kv_len, cache.length(b) + pass.q_len(b, x.tokens()));
   }
   check_rules(pass, x, rules, kv_len);
 

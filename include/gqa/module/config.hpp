@@ -65,8 +65,8 @@ GQA_TAG inline MultiHeadAttentionConfig resolved(MultiHeadAttentionConfig config
   Heads<>(config.num_heads, config.num_kv_heads, config.head_dim, config.value_dim);  // checks
   // All matrices and biases together are less than eight of the largest one.
   memory_bytes("MultiHeadAttention",
-               {8, config.num_heads, std::max(config.head_dim, config.value_dim),
-                std::max(config.hidden_size, config.kv_hidden_size), Index{sizeof(double)}});
+               {8, config.num_heads, (std::max)(config.head_dim, config.value_dim),
+                (std::max)(config.hidden_size, config.kv_hidden_size), Index{sizeof(double)}});
   if (config.rope) config.rope->rotary_dim = config.rotary_dim();
   return config;
 }

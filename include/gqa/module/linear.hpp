@@ -46,7 +46,7 @@ void linear_gemv(const T* x, Index x_stride, Index tokens, const T* w, Index dep
                  const T* bias, T* y, Index y_stride) {
   using Vector = Eigen::Matrix<T, Eigen::Dynamic, 1>;
   for (Index o = 0; o < outputs; o += gemv_outputs) {
-    const Index count = std::min(gemv_outputs, outputs - o);
+    const Index count = (std::min)(gemv_outputs, outputs - o);
     const ConstWeightMap<T> rows(w + o * depth, count, depth);
     for (Index t = 0; t < tokens; ++t) {
       Eigen::Map<Vector> out(y + t * y_stride + o, count);
@@ -69,7 +69,7 @@ void linear_gemm(const T* x, Index x_stride, Index tokens, const T* w, Index dep
     out.setZero();
   }
   for (Index c = 0; c < depth; c += linear_depth<T>) {
-    const Index count = std::min(linear_depth<T>, depth - c);
+    const Index count = (std::min)(linear_depth<T>, depth - c);
     using Part = Eigen::Map<const Matrix, Eigen::Unaligned, Stride>;
     const Part x_part(x + c, tokens, count, Stride(x_stride));
     const Part w_part(w + c, outputs, count, Stride(depth));
@@ -100,8 +100,8 @@ void linear(TensorView<const T> x, ConstWeightMap<T> w, const T* bias, TensorVie
     const Index b = task / token_blocks / output_blocks;
     const auto multiply = gemv ? linear_gemv<T> : linear_gemm<T>;
     multiply(x.data() + b * x.strides().batch + t * x.strides().token, x.strides().token,
-             std::min(linear_tokens, tokens - t), w.data() + o * w.cols(), w.cols(),
-             std::min(linear_outputs, w.rows() - o), bias ? bias + o : nullptr,
+             (std::min)(linear_tokens, tokens - t), w.data() + o * w.cols(), w.cols(),
+             (std::min)(linear_outputs, w.rows() - o), bias ? bias + o : nullptr,
              y.data() + b * y.strides().batch + t * y.strides().token + o, y.strides().token);
   });
 }

@@ -70,16 +70,16 @@ void linear_backward_input(TensorView<const T> dy, ConstWeightMap<T> w, TensorVi
     const Index t = task % token_blocks * linear_tokens;
     const Index i = task / token_blocks % input_blocks * linear_outputs;
     const Index b = task / token_blocks / input_blocks;
-    const Index tokens = std::min(linear_tokens, rows.tokens - t);
+    const Index tokens = (std::min)(linear_tokens, rows.tokens - t);
     const Index filled = std::clamp<Index>(rows.length(b) - t, 0, tokens);
-    const Index inputs = std::min(linear_outputs, w.cols() - i);
+    const Index inputs = (std::min)(linear_outputs, w.cols() - i);
     const auto& s = dx.strides();
     MutableRows<T> out(dx.data() + b * s.batch + t * s.token + i, tokens, inputs,
                        Eigen::OuterStride<>(s.token));
     if (!add) out.setZero();
     if (filled == 0) return;
     for (Index o = 0; o < w.rows(); o += linear_depth<T>) {
-      const Index outputs = std::min(linear_depth<T>, w.rows() - o);
+      const Index outputs = (std::min)(linear_depth<T>, w.rows() - o);
       const ConstRows<T> part(w.data() + o * w.cols() + i, outputs, inputs,
                               Eigen::OuterStride<>(w.cols()));
       out.topRows(filled).noalias() += rows_at(dy, b, t, filled, o, outputs) * part;
@@ -99,13 +99,13 @@ void linear_backward_weight(TensorView<const T> dy, TensorView<const T> x, Weigh
   executor.run(output_blocks * input_blocks, [&](Index task, Index) noexcept {
     const Index o = task / input_blocks * linear_outputs;
     const Index i = task % input_blocks * linear_tokens;
-    const Index outputs = std::min(linear_outputs, dw.rows() - o);
-    const Index inputs = std::min(linear_tokens, dw.cols() - i);
+    const Index outputs = (std::min)(linear_outputs, dw.rows() - o);
+    const Index inputs = (std::min)(linear_tokens, dw.cols() - i);
     MutableRows<T> out(dw.data() + o * dw.cols() + i, outputs, inputs,
                        Eigen::OuterStride<>(dw.cols()));
     for (Index b = 0; b < rows.batch; ++b) {
       for (Index t = 0; t < rows.length(b); t += linear_depth<T>) {
-        const Index tokens = std::min(linear_depth<T>, rows.length(b) - t);
+        const Index tokens = (std::min)(linear_depth<T>, rows.length(b) - t);
         const auto dy_part = rows_at(dy, b, t, tokens, o, outputs);
         out.noalias() += dy_part.transpose() * rows_at(x, b, t, tokens, i, inputs);
         if (dbias == nullptr || i > 0) continue;

@@ -262,7 +262,7 @@ class MultiHeadAttention {
     }
     Index kv_len = 0;
     for (Index b = 0; b < k.batch; ++b) {
-      kv_len = std::max(
+      kv_len = (std::max)(
           kv_len, pass.kv_lens.empty() ? k.tokens : pass.kv_lens[static_cast<std::size_t>(b)]);
     }
     detail::check_rules(detail::AttentionPass<T>{layer(), pass.workspace, pass.q_lens}, pass.x,

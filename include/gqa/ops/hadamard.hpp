@@ -87,7 +87,7 @@ class KeyMean {
     for_each_row(keys, [&](const auto* row, Index h) {
       for (Index c = 0; c < dim_; ++c) sums[at(h, c)] += convert<double>(row[c]);
     });
-    const auto count = static_cast<double>(std::max(keys.batch() * keys.tokens(), Index{1}));
+    const auto count = static_cast<double>((std::max)(keys.batch() * keys.tokens(), Index{1}));
     for (const double sum : sums) mean_.push_back(static_cast<Real>(sum / count));
   }
 

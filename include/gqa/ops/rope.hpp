@@ -125,7 +125,7 @@ class RopeTable {
   GQA_TAG double frequency(Index pair, Index length = 0) const {
     if (const auto* dynamic = std::get_if<DynamicNtkRopeScaling>(&config_.scaling)) {
       const auto trained = static_cast<double>(dynamic->max_position_embeddings);
-      const double n = std::max(static_cast<double>(length), trained);
+      const double n = (std::max)(static_cast<double>(length), trained);
       const auto dim = static_cast<double>(rotary_dim());
       const double growth = dynamic->factor * n / trained - (dynamic->factor - 1);
       return frequencies_[static_cast<std::size_t>(pair)] *
@@ -279,10 +279,10 @@ void rotate_rows(const RopeTable<Real>& table, const TensorView<T>& rows,
   Real scratch[2 * rope_chunk], sin_back[rope_chunk];
   for (Index b = 0; b < rows.batch(); ++b) {
     Index length = 0;  // of the sequence, for dynamic scaling
-    for (Index t = 0; t < rows.tokens(); ++t) length = std::max(length, positions(b, t) + 1);
+    for (Index t = 0; t < rows.tokens(); ++t) length = (std::max)(length, positions(b, t) + 1);
     for (Index t = 0; t < rows.tokens(); ++t) {
       for (Index begin = 0; begin < table.pairs(); begin += rope_chunk) {
-        const Index count = std::min(rope_chunk, table.pairs() - begin);
+        const Index count = (std::min)(rope_chunk, table.pairs() - begin);
         const auto [cos, sin] = table.cos_sin(positions(b, t), length, begin, count, scratch);
         if (back) std::transform(sin, sin + count, sin_back, std::negate<>());
         for (Index h = 0; h < rows.heads(); ++h) {

@@ -89,8 +89,8 @@ GQA_TAG inline void yarn_frequencies(const YarnRopeScaling& yarn, double theta,
     low = std::floor(low);
     high = std::ceil(high);
   }
-  low = std::max(low, 0.0);
-  high = std::min(high, dim - 1);
+  low = (std::max)(low, 0.0);
+  high = (std::min)(high, dim - 1);
   if (low == high) high += 0.001;  // a ramp without length is a step
   for (std::size_t i = 0; i < w.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);

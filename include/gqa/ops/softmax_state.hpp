@@ -48,7 +48,7 @@ struct SoftmaxState {
     const T lse = max * (T(ln2) * unit) + std::log(sum);
     // The largest numbers may come back a last bit too large, which is infinite.
     const bool too_large = std::isinf(lse) && !std::isinf(max);
-    return too_large ? std::copysign(std::numeric_limits<T>::max(), max) : lse;
+    return too_large ? std::copysign((std::numeric_limits<T>::max)(), max) : lse;
   }
 };
 

@@ -34,7 +34,7 @@ class EigenPool {
 
   template <typename F>
   GQA_TAG void run(Index n, F&& fn) const {
-    const Index helpers = std::min(threads_, n) - 1;
+    const Index helpers = (std::min)(threads_, n) - 1;
     if (helpers <= 0) return Serial{}.run(n, fn);
     // Helpers may begin long after this call has returned, in a busy pool: the counters outlive it,
     // and a late helper finds no task left and touches nothing else.

@@ -32,7 +32,7 @@ class OpenMp {
   GQA_TAG void run(Index n, F&& fn) const {
     if (n <= 0) return;
 #ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>(std::min(threads_, n)))
+#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>((std::min)(threads_, n)))
     for (Index task = 0; task < n; ++task) fn(task, Index{omp_get_thread_num()});
 #else
     Serial{}.run(n, fn);

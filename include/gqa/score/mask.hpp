@@ -58,14 +58,14 @@ GQA_TAG constexpr Coverage either(Coverage a, Coverage b) { return a < b ? b : a
 
 /// Keys [begin, end), counted from some key on; begin may be negative.
 struct KeyRange {
-  static constexpr Index first = std::numeric_limits<Index>::min() / 2;  ///< no limit
-  static constexpr Index last = std::numeric_limits<Index>::max() / 2;
+  static constexpr Index first = (std::numeric_limits<Index>::min)() / 2;  ///< no limit
+  static constexpr Index last = (std::numeric_limits<Index>::max)() / 2;
 
   Index begin = first;
   Index end = last;
 
   GQA_TAG friend KeyRange both(const KeyRange& a, const KeyRange& b) {
-    return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+    return {(std::max)(a.begin, b.begin), (std::min)(a.end, b.end)};
   }
 };
 
@@ -189,7 +189,7 @@ struct PrefixLm {
     return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos;
   }
   GQA_TAG KeyRange range(const Where& w) const {
-    return {.end = std::max(prefix_of(w.batch), w.q_pos + 1) - w.k_pos};
+    return {.end = (std::max)(prefix_of(w.batch), w.q_pos + 1) - w.k_pos};
   }
   GQA_TAG Coverage tile(const Tile& t) const {
     const Index prefix = prefix_of(t.batch);
@@ -288,10 +288,10 @@ class DenseView {
   /// row for all queries once.
   template <typename F>
   GQA_TAG void for_each_in(const Tile& t, F fn) const {
-    const Index q_end = shape_.q_len == 1 ? std::min(t.q_begin + 1, t.q_end) : t.q_end;
+    const Index q_end = shape_.q_len == 1 ? (std::min)(t.q_begin + 1, t.q_end) : t.q_end;
     for (Index q = t.q_begin; q < q_end; ++q) {
       const T* numbers = row(t.batch, t.head, q);
-      for (Index k = t.k_begin; k < std::min(t.k_end, shape_.kv_len); ++k) {
+      for (Index k = t.k_begin; k < (std::min)(t.k_end, shape_.kv_len); ++k) {
         if (!fn(numbers[k])) return;
       }
     }

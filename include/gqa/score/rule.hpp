@@ -157,13 +157,13 @@ struct RelativeBias {
   GQA_TAG Index bucket_of(Index distance) const {  // k_pos - q_pos
     const Index buckets = bidirectional ? num_buckets / 2 : num_buckets;
     const Index first = bidirectional && distance > 0 ? buckets : 0;
-    const Index n = bidirectional ? std::abs(distance) : std::max<Index>(-distance, 0);
+    const Index n = bidirectional ? (std::abs)(distance) : std::max<Index>(-distance, 0);
     const Index exact = buckets / 2;
     if (n < exact) return first + n;
     const float position = std::log(static_cast<float>(n) / static_cast<float>(exact)) /
                            std::log(static_cast<float>(max_distance) / static_cast<float>(exact)) *
                            static_cast<float>(buckets - exact);
-    return first + std::min(exact + static_cast<Index>(position), buckets - 1);
+    return first + (std::min)(exact + static_cast<Index>(position), buckets - 1);
   }
   template <typename T>
   GQA_TAG T score(T x, const Where& w) const {

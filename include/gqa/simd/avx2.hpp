@@ -28,7 +28,7 @@ struct Pack<float> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {_mm256_mul_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm256_div_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm256_max_ps(a.v, b.v)}; }
+  friend GQA_INLINE Pack larger(Pack a, Pack b) { return {_mm256_max_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
     return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
   }
@@ -73,7 +73,7 @@ struct Pack<double> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {_mm256_mul_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm256_div_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm256_max_pd(a.v, b.v)}; }
+  friend GQA_INLINE Pack larger(Pack a, Pack b) { return {_mm256_max_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
     return {_mm256_blendv_pd(y.v, x.v, _mm256_cmp_pd(a.v, b.v, _CMP_GT_OQ))};
   }

@@ -31,7 +31,7 @@ struct Pack<float> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {_mm512_mul_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm512_div_ps(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_maskz_max_ps(0xffff, a.v, b.v)}; }
+  friend GQA_INLINE Pack larger(Pack a, Pack b) { return {_mm512_maskz_max_ps(0xffff, a.v, b.v)}; }
   friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), y.v, x.v)};
   }
@@ -78,7 +78,7 @@ struct Pack<double> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {_mm512_mul_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {_mm512_div_pd(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {_mm512_maskz_max_pd(0xff, a.v, b.v)}; }
+  friend GQA_INLINE Pack larger(Pack a, Pack b) { return {_mm512_maskz_max_pd(0xff, a.v, b.v)}; }
   friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
     return {_mm512_mask_blend_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ), y.v, x.v)};
   }
@@ -203,7 +203,7 @@ struct Dot<bfloat16, product> {
     return {_mm512_dpbf16_ps(sum.v, lanes.pairs, (__m512bh)broadcast_word(factors))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
-  static GQA_INLINE Pack<float> round(Pack<float> x, bfloat16* to) {
+  static GQA_INLINE Pack<float> store(Pack<float> x, bfloat16* to) {
     const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(x.v);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
     const __m512i words = _mm512_maskz_cvtepu16_epi32(0xffff, rounded);
@@ -257,7 +257,7 @@ struct Dot<Int8, Product::outputs> {
   static GQA_INLINE Pack<float> result(Sum sum) {
     return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
   }
-  static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
+  static GQA_INLINE Pack<float> store(Pack<float> x, Factor* to) {
     const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_maskz_cvtepi32_epi8(0xffff, integers));
     return {_mm512_maskz_cvtepi32_ps(0xffff, integers)};
@@ -319,8 +319,8 @@ struct Dot<Int4, Product::outputs> {
     const Pack<float> sixteenfold{_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
     return sixteenfold * Pack<float>::broadcast(0.0625f);
   }
-  static GQA_INLINE Pack<float> round(Pack<float> x, Factor* to) {
-    return Dot<Int8, Product::outputs>::round(x, to);
+  static GQA_INLINE Pack<float> store(Pack<float> x, Factor* to) {
+    return Dot<Int8, Product::outputs>::store(x, to);
   }
 };
 #endif

@@ -64,7 +64,7 @@ struct Pack {
   }
   friend Pack fma(Pack a, Pack b, Pack c) { return a * b + c; }
 #endif
-  friend GQA_INLINE Pack max(Pack a, Pack b) {
+  friend GQA_INLINE Pack larger(Pack a, Pack b) {
     return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
   }
   friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {

@@ -32,7 +32,7 @@ struct Pack<float> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {vmulq_f32(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {vdivq_f32(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) {
+  friend GQA_INLINE Pack larger(Pack a, Pack b) {
     // FMAX gives NaN for a NaN on either side, FMAXNM the number: neither is the contract's.
     return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)};
   }
@@ -76,7 +76,9 @@ struct Pack<double> {
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {vmulq_f64(a.v, b.v)}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {vdivq_f64(a.v, b.v)}; }
   friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
-  friend GQA_INLINE Pack max(Pack a, Pack b) { return {vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v)}; }
+  friend GQA_INLINE Pack larger(Pack a, Pack b) {
+    return {vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v)};
+  }
   friend GQA_INLINE Pack where_greater(Pack a, Pack b, Pack x, Pack y) {
     return {vbslq_f64(vcgtq_f64(a.v, b.v), x.v, y.v)};
   }
@@ -166,7 +168,7 @@ struct Dot<bfloat16, product> {
     return {vbfdotq_f32(sum.v, lanes.pairs, vreinterpretq_bf16_u32(vdupq_n_u32(pair)))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
-  static GQA_INLINE Pack<float> round(Pack<float> x, bfloat16* to) {
+  static GQA_INLINE Pack<float> store(Pack<float> x, bfloat16* to) {
     const uint16x4_t rounded = vreinterpret_u16_bf16(vcvt_bf16_f32(x.v));
     std::memcpy(static_cast<void*>(to), &rounded, sizeof rounded);
     return {vreinterpretq_f32_u32(vshll_n_u16(rounded, 16))};

@@ -9,7 +9,7 @@
 //   Pack<T>::broadcast(x), zero()
 //   a + b, a - b, a * b, a / b
 //   fma(a, b, c)                     a * b + c, rounded once where the machine can
-//   max(a, b)                        a > b ? a : b, so a NaN in `a` gives b
+//   larger(a, b)                     a > b ? a : b, so a NaN in `a` gives b
 //   where_greater(a, b, x, y)        a > b ? x : y, lane by lane
 //   any_greater(a, b)                does some lane of `a` exceed b? NaN exceeds nothing
 //   reduce_add(a), reduce_max(a)     one fixed order of lanes
@@ -162,13 +162,13 @@ GQA_INLINE Pack<T> tanh(Pack<T> x) {
   for (int i = static_cast<int>(c.size()) - 2; i >= 0; --i) {
     p = fma(p, z, Pack<T>::broadcast(c[static_cast<std::size_t>(i)]));
   }
-  const Pack<T> small = fma(x * z, p, x);
+  const Pack<T> near_zero = fma(x * z, p, x);
   // Beyond: tanh |x| = 1 - 2 / (e^(2 |x|) + 1).
-  const Pack<T> size = max(Pack<T>::zero() - x, x);
+  const Pack<T> size = larger(Pack<T>::zero() - x, x);
   const Pack<T> power = exp2(size * number(2 * 1.4426950408889634074));
   const Pack<T> large = number(1) - number(2) / (power + number(1));
   const Pack<T> signed_large = where_greater(Pack<T>::zero(), x, Pack<T>::zero() - large, large);
-  return where_greater(number(0.63), size, small, signed_large);
+  return where_greater(number(0.63), size, near_zero, signed_large);
 }
 
 template <typename T>
@@ -215,7 +215,7 @@ struct Dot {
   static GQA_INLINE Pack<T> result(Sum sum) { return sum; }
 
   /// Stores x as factors, and returns what they are now.
-  static GQA_INLINE Pack<T> round(Pack<T> x, Factor* to) {
+  static GQA_INLINE Pack<T> store(Pack<T> x, Factor* to) {
     if constexpr (is_quantized<Storage>) x = nearest(x);
     x.store(to);
     return x;
