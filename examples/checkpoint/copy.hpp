@@ -49,10 +49,9 @@ class CheckpointCopy {
                  std::map<std::string, std::vector<std::int64_t>> shapes, Progress progress)
       : source_(source), out_(out), shapes_(std::move(shapes)), progress_(std::move(progress)) {
     check_output_folder(source.path(), out);
-    partial_ = std::filesystem::absolute(out).lexically_normal();
-    if (partial_.filename().empty()) partial_ = partial_.parent_path();  // a slash at the end
-    out_ = partial_;
-    partial_ += ".partial-" + std::to_string(::getpid());
+    out_ = std::filesystem::absolute(out).lexically_normal();
+    if (out_.filename().empty()) out_ = out_.parent_path();  // a slash at the end
+    partial_ = partial_name(out_);
     std::filesystem::create_directories(partial_.parent_path());
     if (!std::filesystem::create_directory(partial_)) {
       throw std::runtime_error(partial_.string() + ": exists already");

@@ -6,25 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <utility>
 
 #include "support/clock.hpp"
 
 namespace gqa::examples {
-namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-}  // namespace
-
-void catch_interruptions() {
-  for (const int number : {SIGINT, SIGTERM}) {
-    std::signal(number, [](int) { interrupted = 1; });
-  }
-}
-bool is_interrupted() { return interrupted != 0; }
 
 std::string read_text(const std::filesystem::path& path) {
   const AlignedBytes bytes = BinaryFile(path).read_rest();

@@ -12,12 +12,9 @@
 #include <string>
 
 #include "llama/trainer.hpp"
+#include "support/signals.hpp"
 
 namespace gqa::examples {
-
-/// From now on, SIGINT and SIGTERM ask a run to end behind its step.
-void catch_interruptions();
-bool is_interrupted();
 
 /// A run was interrupted; what() says where it stands.
 struct Interrupted : std::runtime_error {
@@ -57,7 +54,8 @@ class TrainingProgress {
 };
 
 /// Steps until the run is finished, with a note of the held-out loss at each tenth of it. The state
-/// is saved every minute; if the run is interrupted, too, before Interrupted is thrown.
+/// is saved every minute; if the run is interrupted (signals.hpp), too, before Interrupted is
+/// thrown.
 void train_to_the_end(Trainer& trainer, const std::filesystem::path& state,
                       const std::string& label);
 

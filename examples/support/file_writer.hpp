@@ -6,13 +6,12 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <fstream>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
+
+#include "support/output_file.hpp"
 
 namespace gqa::examples {
 
@@ -33,27 +32,8 @@ class FileWriter {
 
   std::span<const std::byte> bytes() const { return std::as_bytes(std::span(bytes_)); }
 
-  /// Under a temporary name first, which then becomes `path`. Throws std::runtime_error if that
-  /// cannot be done: an existing file is then as it was.
-  void write(const std::filesystem::path& path) const {
-    // The last step renames onto `path`: that must not replace a device or a folder.
-    if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path)) {
-      throw std::runtime_error(path.string() + ": not a regular file");
-    }
-    std::filesystem::path partial = path;
-    partial += ".partial";
-    std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-    out.write(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
-    out.close();
-    std::error_code error;
-    if (out) std::filesystem::rename(partial, path, error);
-    if (!out || error) {
-      std::error_code ignored;
-      std::filesystem::remove(partial, ignored);
-      throw std::runtime_error(path.string() + ": cannot write " + std::to_string(bytes_.size()) +
-                               " bytes" + (error ? ": " + error.message() : ""));
-    }
-  }
+  /// Throws std::runtime_error if that cannot be done: an existing file is then as it was.
+  void write(const std::filesystem::path& path) const { replace_file(path, {bytes()}); }
 
  private:
   std::string bytes_;

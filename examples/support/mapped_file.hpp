@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The gqa authors
 //
 // Files larger than memory (POSIX): read through a map, of which pages can be given back as soon as
-// they have been used, and written at any place.
+// they have been used.
 #pragma once
 
 #include <fcntl.h>
@@ -21,27 +21,9 @@
 #include <utility>
 
 #include "support/binary_file.hpp"
+#include "support/output_file.hpp"
 
 namespace gqa::examples {
-
-/// An open file's number, closed at the end.
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int number = -1) : number_(number) {}
-  FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
-    std::swap(number_, other.number_);
-    return *this;
-  }
-  ~FileDescriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int number() const { return number_; }
-  int release() { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
 
 /// The bytes of a regular file, read when touched.
 class MappedFile {
@@ -85,44 +67,6 @@ class MappedFile {
   std::string name_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
-};
-
-/// A new file.
-class OutputFile {
- public:
-  /// Throws std::runtime_error, also if the file exists.
-  explicit OutputFile(const std::filesystem::path& path)
-      : name_(path.string()),
-        file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
-    if (file_.number() < 0) fail_at(name_, 0, std::strerror(errno));
-  }
-
-  /// Throws std::runtime_error that names the byte where the disk was full.
-  void write(std::uint64_t at, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t count =
-          ::pwrite(file_.number(), bytes.data(), bytes.size(), static_cast<off_t>(at));
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) {
-        fail_at(name_, at,
-                "cannot write " + std::to_string(bytes.size()) +
-                    " bytes: " + (count == 0 ? "nothing was taken" : std::strerror(errno)));
-      }
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-      at += static_cast<std::uint64_t>(count);
-    }
-  }
-
-  /// Everything is on the disk when this returns. Throws std::runtime_error.
-  void close() {
-    if (::fsync(file_.number()) != 0 || ::close(file_.release()) != 0) {
-      fail_at(name_, 0, std::string("cannot finish the file: ") + std::strerror(errno));
-    }
-  }
-
- private:
-  std::string name_;
-  FileDescriptor file_;
 };
 
 }  // namespace gqa::examples

@@ -3,8 +3,9 @@
 #include "support/safetensors_writer.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "support/output_file.hpp"
 
 namespace gqa::examples {
 
@@ -28,36 +29,11 @@ void SafeTensorsWriter::write(const std::filesystem::path& path) const {
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data begins at a multiple of 8
 
-  // The last step renames onto `path`: that must not replace a device or a folder.
-  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path)) {
-    throw std::runtime_error(path.string() + ": not a regular file");
-  }
-  std::filesystem::path partial = path;
-  partial += ".partial";
-  {
-    std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-    const std::uint64_t header_bytes = text.size();
-    out.write(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes));
-    out.write(text.data(), static_cast<std::streamsize>(text.size()));
-    for (const auto* entry : order) {
-      const std::vector<char>& bytes = entry->second.bytes;
-      out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    }
-    out.close();
-    if (!out) {
-      std::error_code ignored;
-      std::filesystem::remove(partial, ignored);
-      throw std::runtime_error(path.string() + ": cannot write " +
-                               std::to_string(8 + text.size() + end) + " bytes");
-    }
-  }
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    throw std::runtime_error(path.string() + ": cannot write the file: " + error.message());
-  }
+  const std::uint64_t header_bytes = text.size();
+  std::vector<std::span<const std::byte>> parts = {std::as_bytes(std::span(&header_bytes, 1)),
+                                                   std::as_bytes(std::span(text))};
+  for (const auto* entry : order) parts.push_back(std::as_bytes(std::span(entry->second.bytes)));
+  replace_file(path, parts);
 }
 
 }  // namespace gqa::examples
