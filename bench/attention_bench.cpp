@@ -38,6 +38,7 @@
 #include <string>
 
 #include "support/goals.hpp"
+#include "support/program.hpp"
 #include "support/table.hpp"
 
 namespace gqa::bench {
@@ -327,4 +328,7 @@ int run_main(int argc, char** argv) {
 }  // namespace
 }  // namespace gqa::bench
 
-int main(int argc, char** argv) { return gqa::bench::run_main(argc, argv); }
+int main(int argc, char** argv) {
+  return gqa::examples::run_program("attention_bench",
+                                    [&] { return gqa::bench::run_main(argc, argv); });
+}

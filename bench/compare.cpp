@@ -10,11 +10,11 @@
 //   gqa_compare --kv-heads 28,4 --heads 28      other shapes
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "support/command_line.hpp"
 #include "support/contest.hpp"
 #include "support/machine.hpp"
 
@@ -201,58 +201,55 @@ bool run(const Settings& settings) {
 }
 
 int run_main(int argc, char** argv) {
+  using examples::add_option;
   Settings settings;
-  CLI::App app("Decode and prefill of one attention layer with different numbers of KV heads");
+  CLI::App app("Decode and prefill of one attention layer with different numbers of KV heads",
+               "gqa_compare");
   const CLI::Range positive(Index{1}, Index{1} << 40);
-  app.add_option("--heads", settings.num_heads, "Query heads")
+  add_option(app, "--heads", settings.num_heads, "Query heads")
       ->check(positive)
       ->capture_default_str();
-  app.add_option("--head-dim", settings.head_dim, "Width of a head")
+  add_option(app, "--head-dim", settings.head_dim, "Width of a head")
       ->check(positive)
       ->capture_default_str();
-  app.add_option("--kv-heads", settings.kv_heads, "Numbers of KV heads, each a divisor of --heads")
+  add_option(app, "--kv-heads", settings.kv_heads, "Numbers of KV heads, each a divisor of --heads")
       ->delimiter(',')
       ->check(positive)
       ->capture_default_str();
-  auto* kv_lens = app.add_option("--kv-len", settings.kv_lens, "Decode: tokens in the cache")
+  auto* kv_lens = add_option(app, "--kv-len", settings.kv_lens, "Decode: tokens in the cache")
                       ->delimiter(',')
                       ->check(positive)
                       ->capture_default_str();
-  auto* q_lens = app.add_option("--q-len", settings.q_lens, "Prefill: tokens of the prompt")
+  auto* q_lens = add_option(app, "--q-len", settings.q_lens, "Prefill: tokens of the prompt")
                      ->delimiter(',')
                      ->check(positive)
                      ->capture_default_str();
-  app.add_option("--dtype", settings.dtype, "Keys and values: f32, bf16 or f16")
+  add_option(app, "--dtype", settings.dtype, "Keys and values: f32, bf16 or f16")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->capture_default_str();
-  app.add_option("--threads", settings.threads, "Threads")->check(positive)->capture_default_str();
-  app.add_option("--repetitions", settings.repetitions,
-                 "Rounds of each table; 0: 3 to 31, about 12 seconds")
+  add_option(app, "--threads", settings.threads, "Threads")->check(positive)->capture_default_str();
+  add_option(app, "--repetitions", settings.repetitions,
+             "Rounds of each table; 0: 3 to 31, about 12 seconds")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("--no-baseline", settings.no_baseline, "Leave the Eigen implementation out");
   app.add_flag("--quick", settings.quick, "Small sizes and few rounds, to see that it works");
-  app.add_option("--json", settings.json, "File for the results")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  if (settings.quick) {
-    if (kv_lens->empty()) settings.kv_lens = {512};
-    if (q_lens->empty()) settings.q_lens = {128};
-    if (settings.repetitions == 0) settings.repetitions = 3;
-  }
-  for (const Index n : settings.kv_heads) Heads<>(settings.num_heads, n, settings.head_dim);
-  const bool good = settings.dtype == "bf16"  ? run<bfloat16>(settings)
-                    : settings.dtype == "f16" ? run<half>(settings)
-                                              : run<float>(settings);
-  return good ? 0 : 1;
+  add_option(app, "--json", settings.json, "File for the results")->capture_default_str();
+  return examples::run_program(app, argc, argv, [&] {
+    if (settings.quick) {
+      if (kv_lens->empty()) settings.kv_lens = {512};
+      if (q_lens->empty()) settings.q_lens = {128};
+      if (settings.repetitions == 0) settings.repetitions = 3;
+    }
+    for (const Index n : settings.kv_heads) Heads<>(settings.num_heads, n, settings.head_dim);
+    const bool good = settings.dtype == "bf16"  ? run<bfloat16>(settings)
+                      : settings.dtype == "f16" ? run<half>(settings)
+                                                : run<float>(settings);
+    return good ? 0 : 1;
+  });
 }
 
 }  // namespace
 }  // namespace gqa::bench
 
-int main(int argc, char** argv) {
-  try {
-    return gqa::bench::run_main(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "gqa_compare: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return gqa::bench::run_main(argc, argv); }

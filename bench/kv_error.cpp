@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "gqa/gqa.hpp"
+#include "support/program.hpp"
 #include "support/safetensors.hpp"
 
 namespace {
@@ -124,9 +125,7 @@ void measure(const Data& data, const Preparation& preparation = {}) {
               values, std::sqrt(square_error / square), largest);
 }
 
-}  // namespace
-
-int main() {
+int run() {
   std::vector<Data> all{random_numbers(512, 1), random_numbers(8192, 4), random_numbers(8192, 1),
                         keys_with_outliers()};
   const auto file =
@@ -149,4 +148,9 @@ int main() {
     for (const Preparation& preparation : preparations) measure<gqa::Int8>(data, preparation);
     for (const Preparation& preparation : preparations) measure<gqa::Int4>(data, preparation);
   }
+  return 0;
 }
+
+}  // namespace
+
+int main() { return gqa::examples::run_program("kv_error", run); }

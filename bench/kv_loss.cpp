@@ -16,6 +16,7 @@
 
 #include "gqa/gqa.hpp"
 #include "llama/checkpoint.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -148,9 +149,7 @@ Preparation centred(const char* name, const Model& model, const Tokens& text, bo
   return preparation;
 }
 
-}  // namespace
-
-int main() {
+int run() {
   const auto folder = std::filesystem::path(GQA_SHARED_DATA_DIR) / "stories260K";
   if (!std::filesystem::exists(folder)) {
     std::fprintf(stderr, "%s is not there\n", folder.c_str());
@@ -181,4 +180,9 @@ int main() {
     for (const Preparation& p : preparations) report<gqa::Int8>(model, *texts, exact, p);
     for (const Preparation& p : preparations) report<gqa::Int4>(model, *texts, exact, p);
   }
+  return 0;
 }
+
+}  // namespace
+
+int main() { return gqa::examples::run_program("kv_loss", run); }

@@ -11,7 +11,6 @@
 //   gqa_roofline --rounds 5         measurements of each figure, 25 by default
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
 #include <fstream>
 #include <gqa/parallel/eigen_pool.hpp>
 #include <gqa/simd/arch.hpp>
@@ -20,6 +19,7 @@
 
 #include "support/limits.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 #include "support/table.hpp"
 
 namespace gqa::bench {
@@ -184,10 +184,6 @@ int run_main(int argc, char** argv) {
 }  // namespace gqa::bench
 
 int main(int argc, char** argv) {
-  try {
-    return gqa::bench::run_main(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "gqa_roofline: %s\n", error.what());
-    return 1;
-  }
+  return gqa::examples::run_program("gqa_roofline",
+                                    [&] { return gqa::bench::run_main(argc, argv); });
 }

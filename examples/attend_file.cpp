@@ -21,63 +21,17 @@
 #include <string_view>
 #include <vector>
 
+#include "attend_file_options.hpp"
 #include "support/attention_input.hpp"
 #include "support/command_line.hpp"
+#include "support/output_file.hpp"
 #include "support/safetensors.hpp"
 #include "support/safetensors_writer.hpp"
 
 namespace gqa::examples {
 namespace {
 
-constexpr const char* tensors_help = R"(
-Tensors that are read (shapes with --layout tokens-first; heads-first swaps tokens and heads; without
-batch, everything is one sequence):
-  q                [batch, q_len, num_heads, head_dim]      F32, F16, BF16; F64 computes in double
-  k                [batch, kv_len, num_kv_heads, head_dim]  query head h reads KV head
-  v                [batch, kv_len, num_kv_heads, value_dim]   h / (num_heads / num_kv_heads)
-and, where they are in the file,
-  mask             [batch|1, num_heads|1, q_len|1, kv_len] or [q_len|1, kv_len], BOOL: true is visible;
-                   shorter than kv_len hides the keys behind it
-  bias             shaped as mask: added to the scores; -inf hides
-  sinks            [num_heads]: logits that join the softmax and stand for no key
-  positions        [batch, q_len] or [q_len], integers: of the queries (default: the last q_len of the
-                   sequence); keys are at 0 ... kv_len - 1
-  q_lens, kv_lens  [batch], integers: tokens of each sequence, where they differ
-  q_documents, kv_documents  [batch, q_len] and [batch, kv_len], integers: queries see the keys of
-                   their own document
-  prefix_lens      [batch], integers: --prefix-lm for each sequence
-  alibi_slopes     [num_heads]: ALiBi with these slopes
-  relative_bias    [num_buckets, num_heads]: T5's table, see --relative-bias
-Other tensors are not read, which stderr says. Tensors that are written:
-  out              shaped as q, with value_dim for head_dim; F32, or F64 for F64 queries
-  lse              [batch, num_heads, q_len]: natural logarithm of each row's sum of e^score
-  scores           [batch, num_heads, q_len, kv_len], F64, if asked for with --scores
-
-The order is (q.k) * scale, soft cap, ALiBi and biases, masks, softmax, times v. All masks given must
-agree that a key is visible; --keep-first makes an exception to windows only. A row that sees no key
-gives out = 0 and lse = -inf.)";
-
-struct Options {
-  std::string input;
-  std::string output;
-  bool causal = false;
-  bool causal_top_left = false;
-  std::optional<Index> hf_window;
-  std::optional<Index> window_left;
-  std::optional<Index> window_right;
-  std::optional<Index> keep_first;
-  std::optional<Index> prefix_lm;
-  std::optional<double> scale;
-  std::optional<float> soft_cap;
-  bool alibi = false;
-  std::string relative_bias = "bidirectional";
-  Index max_distance = 128;
-  std::string layout = "tokens-first";
-  std::string kv_dtype = "as-stored";
-  std::string kernel = "tiled";
-  std::string scores;
-  Index threads = 1;
-};
+using Options = AttendFileOptions;
 
 /// A mask or rule that is there or not: without one it hides nothing and leaves scores alone. A
 /// part of your own looks no different from this.
@@ -150,7 +104,7 @@ void attend_file(const Options& options, const SafeTensors& file, const Attentio
   if (options.window_left) window.left = *options.window_left;
   if (options.window_right) window.right = *options.window_right;
   const KeepFirst keep_first{options.keep_first.value_or(0)};
-  const auto prefix_lens = optional_tensor<Index>(file, "prefix_lens", {{n.batch}});
+  const auto prefix_lens = optional_lengths(file, "prefix_lens", n.batch);
   Maybe<PrefixLm> prefix_lm;
   if (options.prefix_lm || !prefix_lens.empty()) {
     prefix_lm.part = PrefixLm{.length = options.prefix_lm.value_or(0), .lengths = prefix_lens};
@@ -276,6 +230,7 @@ void check_use(const Options& options, const SafeTensors& file) {
 }
 
 void run(const Options& options) {
+  check_not_input(options.output, options.input);
   const SafeTensors file(options.input);
   check_use(options, file);
   const AttentionSizes sizes(file, options.layout == "heads-first");
@@ -293,79 +248,12 @@ void run(const Options& options) {
   return attend_file<float, float>(options, file, sizes);
 }
 
-void add_options(CLI::App& app, Options& options) {
-  app.footer(tensors_help);
-  app.add_option("IN", options.input, "safetensors file with q, k, v")->required();
-  app.add_option("OUT", options.output, "safetensors file to write")->required();
-
-  const std::string masks = "Masks", scores = "Scores", call = "How";
-  app.add_flag("--causal", options.causal, "keys at the query's position and before (bottom right)")
-      ->group(masks);
-  app.add_flag("--causal-top-left", options.causal_top_left,
-               "query i sees keys 0 ... i, whatever their positions (PyTorch's is_causal)")
-      ->group(masks);
-  auto* hf = app.add_option("--hf-window", options.hf_window,
-                            "the last N keys, oneself included (Hugging Face's sliding_window)")
-                 ->check(CLI::PositiveNumber)
-                 ->group(masks);
-  app.add_option("--window-left", options.window_left,
-                 "keys before the query besides itself (FlashAttention's window_size[0])")
-      ->check(CLI::NonNegativeNumber)
-      ->excludes(hf)
-      ->group(masks);
-  app.add_option("--window-right", options.window_right, "keys behind the query (window_size[1])")
-      ->check(CLI::NonNegativeNumber)
-      ->excludes(hf)
-      ->group(masks);
-  app.add_option("--keep-first", options.keep_first, "beside a window, the first N stay visible")
-      ->check(CLI::NonNegativeNumber)
-      ->group(masks);
-  app.add_option("--prefix-lm", options.prefix_lm, "causal, but the first N are seen by all")
-      ->check(CLI::NonNegativeNumber)
-      ->group(masks);
-
-  app.add_option("--scale", options.scale, "factor of q.k (default: 1 / sqrt(head_dim))")
-      ->group(scores);
-  app.add_option("--soft-cap", options.soft_cap, "c * tanh(score / c)")
-      ->check(CLI::PositiveNumber)
-      ->group(scores);
-  app.add_flag("--alibi", options.alibi, "ALiBi with the standard slopes")->group(scores);
-  app.add_option("--relative-bias", options.relative_bias, "how relative_bias counts its buckets")
-      ->check(CLI::IsMember({"bidirectional", "causal"}))
-      ->capture_default_str()
-      ->group(scores);
-  app.add_option("--max-distance", options.max_distance, "of relative_bias")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str()
-      ->group(scores);
-
-  app.add_option("--layout", options.layout, "of q, k, v and out")
-      ->check(CLI::IsMember({"tokens-first", "heads-first"}))
-      ->capture_default_str()
-      ->group(call);
-  app.add_option("--kv-dtype", options.kv_dtype, "what k and v are rounded to beforehand")
-      ->check(CLI::IsMember({"as-stored", "f32", "bf16", "f16", "f64"}))
-      ->capture_default_str()
-      ->group(call);
-  app.add_option("--kernel", options.kernel, "what applications use, or the definition in double")
-      ->check(CLI::IsMember({"tiled", "reference"}))
-      ->capture_default_str()
-      ->group(call);
-  app.add_option("--scores", options.scores, "write the scores at this stage (reference only)")
-      ->check(CLI::IsMember({"scaled", "capped", "biased", "softmax"}))
-      ->group(call);
-  app.add_option("--threads", options.threads, "of the tiled kernels; they don't change the result")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str()
-      ->group(call);
-}
-
 }  // namespace
 }  // namespace gqa::examples
 
 int main(int argc, char** argv) {
-  gqa::examples::Options options;
+  gqa::examples::AttendFileOptions options;
   CLI::App app("Attention over tensors of a safetensors file.", "attend_file");
-  gqa::examples::add_options(app, options);
+  options.add_to(app);
   return gqa::examples::run_program(app, argc, argv, [&] { gqa::examples::run(options); });
 }

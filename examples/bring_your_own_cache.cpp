@@ -172,5 +172,6 @@ int main() {
                 equal ? "bits equal to KvCache's" : "bits DIFFERENT from KvCache's");
     ok = ok && error < 2e-6f && equal;
   }
-  return ok ? 0 : 1;
+  const bool printed = std::fflush(stdout) == 0;
+  return ok && printed ? 0 : 1;
 }

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -30,6 +29,7 @@
 #include "llama/convert.hpp"
 #include "llama/hugging_face.hpp"
 #include "support/command_line.hpp"
+#include "support/signals.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -44,8 +44,6 @@ struct Options {
   ConversionOptions conversion;
 };
 
-volatile std::sig_atomic_t interrupted = 0;
-
 /// A bar on stderr, if that is a terminal; and where an interrupted run ends.
 class Progress {
  public:
@@ -53,7 +51,7 @@ class Progress {
   ~Progress() { clear(); }
 
   void operator()(std::uint64_t done, std::uint64_t total) {
-    if (interrupted) throw std::runtime_error("interrupted; nothing was kept");
+    if (is_interrupted()) throw std::runtime_error("interrupted; nothing was kept");
     const auto now = std::chrono::steady_clock::now();
     if (!shown_ || (now - last_ < std::chrono::milliseconds(100) && done < total)) return;
     last_ = now;
@@ -87,7 +85,7 @@ void report(Index layer, const LayerConversion& conversion, Index group) {
     std::printf("%s%td", i == 0 ? "; heads " : first ? " | " : " ", conversion.order[i]);
   }
   std::printf("\n");
-  std::fflush(stdout);
+  flush_stdout();
 }
 
 /// k_proj and v_proj of one layer, in the type that they have.
@@ -272,31 +270,28 @@ int main(int argc, char** argv) {
   using namespace gqa::examples;
   Options options;
   CLI::App app("Converts a Hugging Face checkpoint to fewer KV heads.", "convert_checkpoint");
-  app.add_option("IN_DIR", options.in, "folder with config.json and safetensors")->required();
-  app.add_option("OUT_DIR", options.out, "folder to make; must not exist")->required();
-  app.add_option("--num-kv-heads", options.conversion.num_kv_heads,
-                 "KV heads wanted: divides those there are; 1 makes multi-query attention")
+  add_option(app, "IN_DIR", options.in, "folder with config.json and safetensors")->required();
+  add_option(app, "OUT_DIR", options.out, "folder to make; must not exist")->required();
+  add_option(app, "--num-kv-heads", options.conversion.num_kv_heads,
+             "KV heads wanted: divides those there are; 1 makes multi-query attention")
       ->check(CLI::PositiveNumber)
       ->required();
-  app.add_option("--method", options.method,
-                 "mean, first and random pool; aligned turns heads so that they agree, then pools; "
-                 "fit goes on with least squares on calibration text")
+  add_option(app, "--method", options.method,
+             "mean, first and random pool; aligned turns heads so that they agree, then pools; "
+             "fit goes on with least squares on calibration text")
       ->check(CLI::IsMember(
           std::vector<std::string>(conversion_method_names.begin(), conversion_method_names.end())))
       ->capture_default_str();
-  app.add_option("--calibration", options.calibration,
-                 "JSON with token ids, {\"tokens\": [[...]]}: for fit, and for aligned if given; "
-                 "texts are cut to the shortest");
-  app.add_option("--tokens", options.tokens, "of each calibration text at most")
+  add_option(app, "--calibration", options.calibration,
+             "JSON with token ids, {\"tokens\": [[...]]}: for fit, and for aligned if given; "
+             "texts are cut to the shortest");
+  add_option(app, "--tokens", options.tokens, "of each calibration text at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--seed", options.conversion.seed, "of random heads")->capture_default_str();
+  add_option(app, "--seed", options.conversion.seed, "of random heads")->capture_default_str();
   app.add_flag("--quiet", options.quiet, "no progress bar");
   return run_program(app, argc, argv, [&] {
-    const auto interrupt = [](int) { interrupted = 1; };
-    std::signal(SIGINT, interrupt);
-    std::signal(SIGTERM, interrupt);
-    std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error to report
+    catch_interruptions();
     options.conversion.method = conversion_method(options.method);
     run(options);
   });

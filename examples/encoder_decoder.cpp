@@ -7,10 +7,10 @@
 // attention, whose weights encoder_decoder_model.hpp sets and explains. Then does so with 2000
 // random words of every length; exits with 1 if a single letter is wrong.
 #include <cstdio>
-#include <exception>
 #include <random>
 
 #include "encoder_decoder_model.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -63,10 +63,7 @@ int run(std::vector<std::string> words) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return gqa::examples::run_program("encoder_decoder", [&] {
     return run({argv + 1, argv + argc});
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "encoder_decoder: %s\n", error.what());
-    return 1;
-  }
+  });
 }

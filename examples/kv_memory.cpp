@@ -145,11 +145,11 @@ int run(int argc, char** argv) {
   Options options;
   std::string memory;
   CLI::App app("Tables what keys and values take, for MHA, GQA and MQA.", "kv_memory");
-  app.add_option("--memory", memory, "what weights and cache have to fit into, e.g. 16GiB");
-  app.add_option("--context", options.context, "tokens of each sequence")
+  add_option(app, "--memory", memory, "what weights and cache have to fit into, e.g. 16GiB");
+  add_option(app, "--context", options.context, "tokens of each sequence")
       ->check(CLI::Range(Index{1}, Index{1} << 30))
       ->capture_default_str();
-  app.add_option("--batch", options.batch, "sequences")
+  add_option(app, "--batch", options.batch, "sequences")
       ->check(CLI::Range(Index{1}, Index{1} << 20))
       ->capture_default_str();
   const std::map<std::string, Dtype> dtypes{{"f32", Dtype::f32},
@@ -157,13 +157,13 @@ int run(int argc, char** argv) {
                                             {"bf16", Dtype::bf16},
                                             {"int8", Dtype::int8},
                                             {"int4", Dtype::int4}};
-  app.add_option("--kv-dtype", options.kv_dtype,
-                 "of keys and values: f32, f16, bf16, int8, int4 [bf16]")
+  add_option(app, "--kv-dtype", options.kv_dtype,
+             "of keys and values: f32, f16, bf16, int8, int4 [bf16]")
       ->transform(CLI::CheckedTransformer(dtypes));
-  app.add_option("--bytes-per-weight", options.bytes_per_weight, "2 for bf16, 0.5 for four bits")
+  add_option(app, "--bytes-per-weight", options.bytes_per_weight, "2 for bf16, 0.5 for four bits")
       ->check(CLI::Range(0.1, 8.0))
       ->capture_default_str();
-  app.add_option("--model", options.model, "only this model, e.g. Llama-3-8B");
+  add_option(app, "--model", options.model, "only this model, e.g. Llama-3-8B");
   return run_program(app, argc, argv, [&] {
     if (!memory.empty()) options.memory = bytes_of(memory);
     print(options);

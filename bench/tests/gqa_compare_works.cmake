@@ -44,3 +44,13 @@ endfunction()
 expect_refusal("num_kv_heads 5 does not divide num_heads 32" --quick --kv-heads 5)
 expect_refusal("no_such_folder/x.json" --quick --json "${JSON}.no_such_folder/x.json")
 expect_refusal("--dtype" --quick --dtype f8)
+expect_refusal("--repetitions" --quick --repetitions 9223372036854775808)
+
+# A table that nobody gets is a failure.
+if(EXISTS /dev/full)
+  execute_process(COMMAND "${PROGRAM}" --quick --no-baseline --json "${JSON}" OUTPUT_FILE /dev/full
+    RESULT_VARIABLE status ERROR_VARIABLE error)
+  if(NOT status EQUAL 1 OR NOT error MATCHES "cannot write to stdout")
+    message(FATAL_ERROR "gqa_compare > /dev/full ended with ${status}: ${error}")
+  endif()
+endif()

@@ -180,15 +180,16 @@ void search(const Options& options) {
 }  // namespace gqa::examples
 
 int main(int argc, char** argv) {
-  gqa::examples::Options options;
+  using namespace gqa::examples;
+  Options options;
   CLI::App app("Keeps the likeliest continuations of a text.", "beam_search");
   options.files.add_to(app);
   app.add_option("--prompt", options.prompt, "the beginning of the text")->capture_default_str();
-  app.add_option("--steps", options.steps, "tokens in all, the prompt's included")
+  add_option(app, "--steps", options.steps, "tokens in all, the prompt's included")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  app.add_option("--beams", options.beams, "texts kept")
+  add_option(app, "--beams", options.beams, "texts kept")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  return gqa::examples::run_program(app, argc, argv, [&] { gqa::examples::search(options); });
+  return run_program(app, argc, argv, [&] { search(options); });
 }

@@ -110,28 +110,28 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Loss of a llama2.c checkpoint converted to fewer KV heads, without training.",
                "convert_loss");
-  app.add_option("CHECKPOINT", options.checkpoint, "llama2.c checkpoint")->required();
-  app.add_option("TEXT", options.text, "JSON with token ids to measure on: {\"tokens\": [[...]]}")
+  add_option(app, "CHECKPOINT", options.checkpoint, "llama2.c checkpoint")->required();
+  add_option(app, "TEXT", options.text, "JSON with token ids to measure on: {\"tokens\": [[...]]}")
       ->required();
-  app.add_option("--num-kv-heads", options.num_kv_heads, "numbers to convert to, e.g. 2,1")
+  add_option(app, "--num-kv-heads", options.num_kv_heads, "numbers to convert to, e.g. 2,1")
       ->delimiter(',')
       ->required();
-  app.add_option("--methods", options.methods, "mean, first, random, aligned, fit")
+  add_option(app, "--methods", options.methods, "mean, first, random, aligned, fit")
       ->delimiter(',')
       ->check(CLI::IsMember(
           std::vector<std::string>(conversion_method_names.begin(), conversion_method_names.end())))
       ->capture_default_str();
-  app.add_option("--sequences", options.sequences, "of calibration text")
+  add_option(app, "--sequences", options.sequences, "of calibration text")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--tokens", options.tokens, "of each")
+  add_option(app, "--tokens", options.tokens, "of each")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--seed", options.seed, "of that text and of random heads, not 0")
+  add_option(app, "--seed", options.seed, "of that text and of random heads, not 0")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--rounds", options.fitting.rounds, "of fit")->capture_default_str();
-  app.add_option("--steps", options.fitting.steps, "of fit, in each round")->capture_default_str();
+  add_option(app, "--rounds", options.fitting.rounds, "of fit")->capture_default_str();
+  add_option(app, "--steps", options.fitting.steps, "of fit, in each round")->capture_default_str();
   app.add_flag("--verbose", options.verbose, "a line for each layer");
   return run_program(app, argc, argv, [&] { run(options); });
 }

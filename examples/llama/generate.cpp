@@ -94,8 +94,8 @@ void generate(const Options& options, const Llama& model, const Tokenizer& token
     ++decoded;
   }
   const double decode_seconds = seconds_since(start);
-  std::cout << std::endl;
-  if (!std::cout) throw std::runtime_error("cannot write the text to stdout");
+  std::cout << "\n";
+  flush_stdout();
 
   std::cerr << "prompt: " << fed << " tokens, " << static_cast<double>(fed) / prompt_seconds
             << " tokens/s\n";
@@ -123,27 +123,27 @@ void generate(const Options& options, const EigenPool& executor) {
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("Continues a text with a llama2.c checkpoint.", "generate");
-  CLI::Option* checkpoint = app.add_option("CHECKPOINT", options.checkpoint,
-                                           "llama2.c checkpoint, e.g. stories260K.bin; without "
-                                           "one, the model in examples/models");
+  CLI::Option* checkpoint = add_option(app, "CHECKPOINT", options.checkpoint,
+                                       "llama2.c checkpoint, e.g. stories260K.bin; without "
+                                       "one, the model in examples/models");
   checkpoint->needs(
-      app.add_option("TOKENIZER", options.tokenizer, "its tokenizer, e.g. tok512.bin"));
+      add_option(app, "TOKENIZER", options.tokenizer, "its tokenizer, e.g. tok512.bin"));
   app.add_option("--prompt", options.prompt, "the beginning of the text");
-  app.add_option("--steps", options.steps,
-                 "tokens in all, the prompt's included; 0: the model's most")
+  add_option(app, "--steps", options.steps,
+             "tokens in all, the prompt's included; 0: the model's most")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--temperature", options.sampler.temperature, "0 takes the likeliest token")
+  add_option(app, "--temperature", options.sampler.temperature, "0 takes the likeliest token")
       ->capture_default_str();
-  app.add_option("--top-p", options.sampler.top_p,
-                 "sample among the likeliest tokens of this total probability")
+  add_option(app, "--top-p", options.sampler.top_p,
+             "sample among the likeliest tokens of this total probability")
       ->capture_default_str();
-  app.add_option("--seed", options.sampler.seed, "of the random numbers, not 0")
+  add_option(app, "--seed", options.sampler.seed, "of the random numbers, not 0")
       ->capture_default_str();
-  app.add_option("--kv-dtype", options.kv_dtype, "how keys and values are stored")
+  add_option(app, "--kv-dtype", options.kv_dtype, "how keys and values are stored")
       ->check(CLI::IsMember({"f32", "bf16", "f16", "int8", "int4"}))
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "that attention uses")
+  add_option(app, "--threads", options.threads, "that attention uses")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   return run_program(app, argc, argv, [&] {

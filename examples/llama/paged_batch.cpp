@@ -172,27 +172,28 @@ void serve(const Options& options) {
 }  // namespace gqa::examples
 
 int main(int argc, char** argv) {
-  gqa::examples::Options options;
+  using namespace gqa::examples;
+  Options options;
   CLI::App app("Answers requests as they come, many in one pass of the model.", "paged_batch");
   options.files.add_to(app);
   app.add_option("--prompt", options.prompts, "a request; may be given several times");
-  app.add_option("--steps", options.steps, "tokens of a request, its prompt's included")
+  add_option(app, "--steps", options.steps, "tokens of a request, its prompt's included")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  app.add_option("--batch", options.batch, "requests that are answered at once")
+  add_option(app, "--batch", options.batch, "requests that are answered at once")
       ->check(CLI::Range(1, 1 << 10))
       ->capture_default_str();
-  app.add_option("--chunk", options.chunk, "tokens of a prompt in one step")
+  add_option(app, "--chunk", options.chunk, "tokens of a prompt in one step")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--pages", options.pages, "of 64 tokens of one layer, for all requests")
+  add_option(app, "--pages", options.pages, "of 64 tokens of one layer, for all requests")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--every", options.every, "steps from one request's arrival to the next's")
+  add_option(app, "--every", options.every, "steps from one request's arrival to the next's")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   app.add_flag("--progress", options.progress, "a line for each step");
-  return gqa::examples::run_program(app, argc, argv, [&] {
+  return run_program(app, argc, argv, [&] {
     if (options.prompts.empty()) {
       options.prompts = {"Once upon a time",
                          "Lily and Tom went to the park. They saw a big dog",
@@ -201,6 +202,6 @@ int main(int argc, char** argv) {
                          "Tim had a red ball. He liked to throw it up and catch it. But one day",
                          "Once there was a cat who"};
     }
-    gqa::examples::serve(options);
+    serve(options);
   });
 }

@@ -122,18 +122,19 @@ void speculate(const Options& options) {
 }  // namespace gqa::examples
 
 int main(int argc, char** argv) {
-  gqa::examples::Options options;
+  using namespace gqa::examples;
+  Options options;
   CLI::App app("Drafts tokens with a model's first layers, and verifies them in one pass.",
                "speculative");
   options.files.add_to(app);
   app.add_option("--prompt", options.prompt, "the beginning of the text")->capture_default_str();
-  app.add_option("--steps", options.steps, "tokens in all, the prompt's included")
+  add_option(app, "--steps", options.steps, "tokens in all, the prompt's included")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  app.add_option("--draft-length", options.draft_length, "tokens drafted at a time")
+  add_option(app, "--draft-length", options.draft_length, "tokens drafted at a time")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  app.add_option("--draft-layers", options.draft_layers, "layers that draft")
+  add_option(app, "--draft-layers", options.draft_layers, "layers that draft")
       ->capture_default_str();
-  return gqa::examples::run_program(app, argc, argv, [&] { gqa::examples::speculate(options); });
+  return run_program(app, argc, argv, [&] { speculate(options); });
 }

@@ -23,10 +23,10 @@ struct TextModelFiles {
   std::string tokenizer;
 
   void add_to(CLI::App& app) {
-    CLI::Option* file = app.add_option("CHECKPOINT", checkpoint,
-                                       "llama2.c checkpoint, e.g. stories260K.bin; without one, "
-                                       "random weights write numbers");
-    CLI::Option* tokens = app.add_option("TOKENIZER", tokenizer, "its tokenizer, e.g. tok512.bin");
+    CLI::Option* file = add_option(app, "CHECKPOINT", checkpoint,
+                                   "llama2.c checkpoint, e.g. stories260K.bin; without one, "
+                                   "random weights write numbers");
+    CLI::Option* tokens = add_option(app, "TOKENIZER", tokenizer, "its tokenizer, e.g. tok512.bin");
     file->needs(tokens);
   }
 };

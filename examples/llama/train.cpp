@@ -70,6 +70,12 @@ struct Changes {
 void run(const Options& options, const Changes& changes) {
   const std::string state = options.out + ".state";
   const bool bytes = options.tokenizer == "bytes";
+  const auto byte_tokenizer = std::filesystem::path(options.out).replace_extension("tokenizer.bin");
+  for (const std::string& output : {options.out, state}) {
+    check_not_input(output, options.text);
+    if (!bytes) check_not_input(output, options.tokenizer);
+  }
+  if (bytes) check_not_input(byte_tokenizer, options.text);
   const std::string raw = read_text(options.text);
   const auto tokenizer = [&] {
     return Tokenizer(options.tokenizer, count_tokens(options.tokenizer));
@@ -97,8 +103,7 @@ void run(const Options& options, const Changes& changes) {
   train_to_the_end(*trainer, state, "");
   write_checkpoint(options.out, trainer->weights());
   if (bytes) {
-    std::filesystem::path path = options.out;
-    write_byte_tokenizer(path.replace_extension("tokenizer.bin"));
+    write_byte_tokenizer(byte_tokenizer);
   }
   const double loss = trainer->held_out_loss();
   const double per_byte = loss * static_cast<double>(text.held_out.size() - 1) /
@@ -115,15 +120,15 @@ int run(int argc, char** argv) {
   Options options;
   Changes changes;
   CLI::App app("Trains a Llama on a text.", "train");
-  app.add_option("TEXT", options.text, "what to learn; the last tenth is held out")->required();
-  app.add_option("OUT", options.out, "the checkpoint to write")->required();
-  app.add_option("--tokenizer", options.tokenizer, "bytes, or a llama2.c tokenizer")
+  add_option(app, "TEXT", options.text, "what to learn; the last tenth is held out")->required();
+  add_option(app, "OUT", options.out, "the checkpoint to write")->required();
+  add_option(app, "--tokenizer", options.tokenizer, "bytes, or a llama2.c tokenizer")
       ->capture_default_str();
-  app.add_option("--preset", options.preset, "shapes and steps to begin with")
+  add_option(app, "--preset", options.preset, "shapes and steps to begin with")
       ->check(CLI::IsMember({"small", "shakespeare"}))
       ->capture_default_str();
   const auto positive = [&](const char* name, auto& value, const char* what) {
-    app.add_option(name, value, what)->check(CLI::PositiveNumber);
+    add_option(app, name, value, what)->check(CLI::PositiveNumber);
   };
   positive("--dim", changes.dim, "width of the residual stream");
   positive("--hidden", changes.hidden, "width inside of the feed-forward layers; 8/3 of --dim");
@@ -133,12 +138,12 @@ int run(int argc, char** argv) {
   positive("--context", changes.context, "tokens of a sequence");
   positive("--batch", changes.batch, "sequences of a step");
   positive("--lr", changes.learning_rate, "the learning rate's peak");
-  app.add_option("--weight-decay", changes.weight_decay, "of matrices")
+  add_option(app, "--weight-decay", changes.weight_decay, "of matrices")
       ->check(CLI::NonNegativeNumber);
   positive("--steps", changes.steps, "of the run");
   positive("--minutes", changes.minutes, "of the run; with --steps, whichever ends first");
-  app.add_option("--seed", changes.seed, "of weights and batches");
-  app.add_option("--threads", options.threads, "that a step uses")->check(CLI::Range(1, 1024));
+  add_option(app, "--seed", changes.seed, "of weights and batches");
+  add_option(app, "--threads", options.threads, "that a step uses")->check(CLI::Range(1, 1024));
   app.add_flag("--resume", options.resume,
                "go on from OUT.state; shapes and steps are those of its run");
   return run_program(app, argc, argv, [&] { run(options, changes); });

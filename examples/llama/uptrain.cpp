@@ -195,6 +195,7 @@ void print_table(const json& runs, const std::vector<double>& alphas) {
 void run(const Options& given) {
   Options options = given;
   options.uptraining.original_steps = options.steps;
+  check_not_input(fs::path(options.folder) / "results.json", options.text);
   const TrainingText text = TrainingText::of_bytes(read_text(options.text));
   check_settings(options, text);
   catch_interruptions();
@@ -238,15 +239,15 @@ int run(int argc, char** argv) {
   Options options;
   UptrainingOptions& uptraining = options.uptraining;
   CLI::App app("Converts a multi-head model to fewer KV heads and trains it on.", "uptrain");
-  app.add_option("TEXT", options.text, "what to learn, byte by byte; the last tenth is held out")
+  add_option(app, "TEXT", options.text, "what to learn, byte by byte; the last tenth is held out")
       ->required();
-  app.add_option("FOLDER", options.folder, "where runs are kept")->required();
-  app.add_option("--steps", options.steps, "that the base is trained for, or was")
+  add_option(app, "FOLDER", options.folder, "where runs are kept")->required();
+  add_option(app, "--steps", options.steps, "that the base is trained for, or was")
       ->check(CLI::PositiveNumber)
       ->required();
-  app.add_option("--base", options.base, "a checkpoint to begin with, of 259 byte tokens");
+  add_option(app, "--base", options.base, "a checkpoint to begin with, of 259 byte tokens");
   const auto list = [&](const char* name, auto& values, const char* what) {
-    return app.add_option(name, values, what)->delimiter(',')->capture_default_str();
+    return add_option(app, name, values, what)->delimiter(',')->capture_default_str();
   };
   list("--methods", options.methods, "of conversion")
       ->check(CLI::IsMember({"mean", "first", "random", "aligned", "fit"}));
@@ -256,7 +257,7 @@ int run(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber);
   list("--seeds", options.seeds, "a base and all its runs for each");
   const auto positive = [&](const char* name, auto& value, const char* what) {
-    app.add_option(name, value, what)->check(CLI::PositiveNumber)->capture_default_str();
+    add_option(app, name, value, what)->check(CLI::PositiveNumber)->capture_default_str();
   };
   positive("--dim", options.dim, "width of the base's residual stream");
   positive("--layers", options.layers, "of the base");
@@ -265,7 +266,7 @@ int run(int argc, char** argv) {
   positive("--batch", uptraining.batch, "sequences of a step");
   positive("--lr", uptraining.learning_rate, "of uptraining, constant");
   positive("--calibration", uptraining.calibration, "sequences that aligned and fit look at");
-  app.add_option("--threads", uptraining.threads, "that a step uses")->check(CLI::Range(1, 1024));
+  add_option(app, "--threads", uptraining.threads, "that a step uses")->check(CLI::Range(1, 1024));
   return run_program(app, argc, argv, [&] { run(options); });
 }
 

@@ -36,6 +36,20 @@ std::vector<To> optional_tensor(const SafeTensors& file, const std::string& name
   return file.convert<To>(name);
 }
 
+/// A length per sequence, or none if the file has no such tensor. Throws std::runtime_error for
+/// another shape or a negative length.
+inline std::vector<Index> optional_lengths(const SafeTensors& file, const std::string& name,
+                                           Index batch) {
+  const auto lengths = optional_tensor<Index>(file, name, {{batch}});
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    if (lengths[i] >= 0) continue;
+    const FileTensor& tensor = file.tensor(name);
+    fail_at(file.file(), tensor.byte + i * bytes_of(tensor.dtype),
+            "tensor \"" + name + "\" holds " + std::to_string(lengths[i]) + ", a negative length");
+  }
+  return lengths;
+}
+
 /// What the shapes of q, k and v say, of 4 dimensions, or of 3 without batch.
 struct AttentionSizes {
   bool batched = true;

@@ -125,6 +125,8 @@ TEST_F(Generate, RefusesBadArguments) {
   expect_refusal(run({"--temperature", "nan"}), {"temperature"});
   expect_refusal(run({"--top-p", "2"}), {"top_p 2"});
   expect_refusal(run({"--seed", "0"}), {"seed 0"});
+  expect_refusal(run({"--seed", "18446744073709551616"}), {"--seed", "18446744073709551615"});
+  expect_refusal(run({"--seed", "-1"}), {"--seed", "-1"});
   expect_refusal(run({"--kv-dtype", "f8"}), {"--kv-dtype", "f8"});
   expect_refusal(run({"--threads", "0"}), {"--threads"});
   EXPECT_EQ(run_program(GQA_PROGRAM_example_generate, {"--help"}).status, 0);

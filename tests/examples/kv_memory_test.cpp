@@ -104,6 +104,10 @@ TEST(KvMemoryProgram, SaysWhatIsWrong) {
   expect_refusal(run({"--model", "Llama-9"}), {"--model Llama-9 is not in the table"});
   expect_refusal(run({"--kv-dtype", "int3"}), {"--kv-dtype"});
   expect_refusal(run({"--context", "0"}), {"--context"});
+  expect_refusal(run({"--model", ""}), {"--model"});
+  expect_refusal(run({"--memory", ""}), {"--memory"});
+  expect_refusal(run({"--bytes-per-weight", "nan"}), {"--bytes-per-weight"});
+  expect_refusal(run({"--batch", "18446744073709551617"}), {"--batch"});
 }
 
 }  // namespace

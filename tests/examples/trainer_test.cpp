@@ -255,6 +255,18 @@ TEST_F(Train, RefusesBadArguments) {
   test::expect_refusal(run({"--kv-heads", "5", "--steps", "1"}), {"num_kv_heads 5", "8"});
   test::expect_refusal(test::run_program(GQA_PROGRAM_example_train, {"/no/such.txt", "out.bin"}),
                        {"train: /no/such.txt: byte 0"});
+  test::expect_refusal(run({"--lr", "nan"}), {"--lr"});
+  test::expect_refusal(run({"--seed", "18446744073709551616"}), {"--seed"});
+  // No text is written over, whichever of the outputs has its name.
+  const std::string before = test::read_bytes(text);
+  for (const char* name : {"text.txt", "x.state", "x.tokenizer.bin"}) {
+    const auto input = folder.path() / name, out = folder.path() / (name[0] == 'x' ? "x" : name);
+    if (!std::filesystem::exists(input)) std::filesystem::create_symlink(text, input);
+    test::expect_refusal(
+        test::run_program(GQA_PROGRAM_example_train, {input.string(), out.string()}),
+        {"train: ", "is the input, " + input.string()});
+  }
+  EXPECT_EQ(test::read_bytes(text), before);
 }
 
 }  // namespace

@@ -121,6 +121,11 @@ TEST_F(Uptrain, RefusesAFolderOfOtherRunsAndBadArguments) {
   test::expect_refusal(run("other", {{"--methods", "median"}}), {"--methods"});
   test::expect_refusal(run("other", {{"--kv-heads", "3"}}), {"uptrain: ", "3", "4"});
   test::expect_refusal(run_program(GQA_PROGRAM_example_uptrain, {text, path("runs")}), {"--steps"});
+  test::expect_refusal(run("other", {{"--seeds", "1,18446744073709551616"}}), {"--seeds"});
+  test::expect_refusal(run("other", {{"--alpha", "0,nan"}}), {"--alpha"});
+  test::expect_refusal(run_program(GQA_PROGRAM_example_uptrain,
+                                   {path("runs/results.json"), path("runs"), "--steps", "40"}),
+                       {"uptrain: ", "is the input, " + path("runs/results.json")});
 }
 
 }  // namespace
