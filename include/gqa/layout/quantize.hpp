@@ -66,8 +66,9 @@ GQA_TAG inline std::int32_t round_to_integer(float x) {
   constexpr float shift = 12582912.0f;
   return std::bit_cast<std::int32_t>(x + shift) - std::bit_cast<std::int32_t>(shift);
 }
-GQA_TAG inline std::int32_t round_to_int4(float x) {
-  return std::clamp(round_to_integer(x), -8, 7);
+GQA_TAG inline float round_to_int4(float x) {
+  const auto integer = static_cast<float>(round_to_integer(x));
+  return integer < -8.0f ? -8.0f : integer > 7.0f ? 7.0f : integer;
 }
 
 }  // namespace detail
@@ -87,7 +88,7 @@ GQA_TAG float int4_scale(const T* row, Index n) {
     const float inverse = steps / largest;
     const auto squared_error = [&](Index i) {
       const float x = convert<float>(row[i]) * inverse;
-      const float error = x - static_cast<float>(detail::round_to_int4(x));
+      const float error = x - detail::round_to_int4(x);
       return error * error;
     };
     float sums[16] = {};  // one alone would wait for itself at each step
@@ -123,8 +124,11 @@ GQA_TAG void quantize(const T* row, Index n, float scale, Put put) {
   const float inverse = 1.0f / scale;
   const auto rounded = [&](Index i) {
     const float x = convert<float>(row[i]) * inverse;
-    return static_cast<std::int8_t>(std::same_as<Storage, Int4> ? detail::round_to_int4(x)
-                                                                : detail::round_to_integer(x));
+    if constexpr (std::same_as<Storage, Int4>) {
+      return static_cast<std::int8_t>(detail::round_to_int4(x));
+    } else {
+      return static_cast<std::int8_t>(detail::round_to_integer(x));
+    }
   };
   // A constant number at a time is rounded in vector registers, whatever put() does.
   constexpr Index chunk = 32;
