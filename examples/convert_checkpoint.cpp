@@ -28,6 +28,7 @@
 #include "checkpoint/folder.hpp"
 #include "llama/convert.hpp"
 #include "llama/hugging_face.hpp"
+#include "llama/token_texts.hpp"
 #include "support/command_line.hpp"
 #include "support/signals.hpp"
 
@@ -159,13 +160,7 @@ Llama::Layer read_layer(const CheckpointFolder& folder, const CheckpointShape& m
 /// The residual streams of calibration text as they begin.
 std::vector<Llama::Matrix> embed(const CheckpointFolder& folder, const LlamaConfig& config,
                                  const Options& options) {
-  std::vector<std::vector<std::int64_t>> texts;
-  try {
-    texts =
-        read_json(options.calibration).at("tokens").get<std::vector<std::vector<std::int64_t>>>();
-  } catch (const nlohmann::json::exception& error) {
-    throw std::runtime_error(options.calibration + ": " + error.what());
-  }
+  const auto texts = read_token_texts(options.calibration, config.vocab_size);
   auto length = static_cast<std::size_t>(options.tokens);
   for (const auto& text : texts) length = std::min(length, text.size());
   require(!texts.empty() && length > 0, options.calibration, ": has no tokens, or a text without");
@@ -177,8 +172,6 @@ std::vector<Llama::Matrix> embed(const CheckpointFolder& folder, const LlamaConf
     auto& x = result.emplace_back(static_cast<Index>(length), config.hidden_size);
     for (Index row = 0; row < x.rows(); ++row) {
       const std::int64_t token = text[static_cast<std::size_t>(row)];
-      require(token >= 0 && token < config.vocab_size, options.calibration, ": token ", token,
-              " is outside of a vocabulary of ", config.vocab_size);
       with_type_of(table.dtype, [&]<typename T>(T) {
         if constexpr (Scalar<T>) {
           const auto* bytes =

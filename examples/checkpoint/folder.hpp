@@ -11,10 +11,8 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <gqa/core/scalar.hpp>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -22,26 +20,11 @@
 #include <utility>
 #include <vector>
 
+#include "support/json.hpp"
 #include "support/mapped_file.hpp"
 #include "support/safetensors_header.hpp"
 
 namespace gqa::examples {
-
-using OrderedJson = nlohmann::ordered_json;  // keeps the order of the file
-
-/// Throws std::runtime_error naming the file.
-inline OrderedJson read_json(const std::filesystem::path& path) {
-  std::ifstream stream(path);
-  if (!stream) throw std::runtime_error(path.string() + ": cannot open the file for reading");
-  OrderedJson json;
-  try {
-    json = OrderedJson::parse(stream);
-  } catch (const OrderedJson::parse_error& error) {
-    fail_at(path.string(), error.byte > 0 ? error.byte - 1 : 0, error.what());
-  }
-  if (!json.is_object()) throw std::runtime_error(path.string() + ": isn't a JSON object");
-  return json;
-}
 
 /// One safetensors file, mapped.
 class Shard {

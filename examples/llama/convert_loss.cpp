@@ -21,15 +21,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "llama/checkpoint.hpp"
 #include "llama/convert.hpp"
+#include "llama/token_texts.hpp"
 #include "llama/tokenizer.hpp"
 #include "support/clock.hpp"
 #include "support/command_line.hpp"
@@ -49,19 +48,9 @@ struct Options {
   bool verbose = false;
 };
 
-std::vector<std::vector<Llama::Token>> read_tokens(const std::string& path) {
-  std::ifstream stream(path);
-  if (!stream) throw std::runtime_error(path + ": cannot open the file for reading");
-  try {
-    return nlohmann::json::parse(stream).at("tokens").get<std::vector<std::vector<Llama::Token>>>();
-  } catch (const nlohmann::json::exception& error) {
-    throw std::runtime_error(path + ": " + error.what());
-  }
-}
-
 void run(const Options& options) {
   const Checkpoint checkpoint(options.checkpoint);
-  auto texts = read_tokens(options.text);
+  auto texts = read_token_texts(options.text, checkpoint.config().vocab_size);
   require(!texts.empty(), options.text, " has no texts");
   for (auto& text : texts) {
     text.resize(std::min(text.size(), static_cast<std::size_t>(checkpoint.config().max_len)));

@@ -23,6 +23,7 @@
 #include "llama/training_run.hpp"
 #include "llama/uptraining.hpp"
 #include "support/command_line.hpp"
+#include "support/json.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -48,14 +49,6 @@ void write_json(const fs::path& path, const json& value) {
   file.write(path);
 }
 
-json read_json(const fs::path& path) {
-  try {
-    return json::parse(read_text(path));
-  } catch (const json::exception& error) {
-    throw std::runtime_error(path.string() + ": " + error.what());
-  }
-}
-
 /// What all runs in a folder have in common. Throws std::runtime_error if an earlier start of the
 /// program had other settings.
 void check_settings(const Options& options, const TrainingText& text) {
@@ -74,7 +67,7 @@ void check_settings(const Options& options, const TrainingText& text) {
   const fs::path path = fs::path(options.folder) / "settings.json";
   fs::create_directories(options.folder);
   if (!fs::exists(path)) return write_json(path, settings);
-  const json before = read_json(path);
+  const json before(read_json(path));
   for (const auto& [name, value] : settings.items()) {
     if (!before.contains(name) || before[name] != value) {
       throw std::runtime_error(path.string() + ": the runs there have " + name + " " +
@@ -227,7 +220,7 @@ void run(const Options& given) {
         progress.note("held out " + std::to_string(result.points.front().loss) + " -> " +
                       std::to_string(result.points.back().loss));
       }
-      runs.push_back(read_json(path));
+      runs.push_back(json(read_json(path)));
     }
   }
   write_json(fs::path(options.folder) / "results.json",

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The element types of safetensors files: their names, their sizes, the C++ type of each.
+// The element types of safetensors files: their names, their sizes, the C++ type of each that has
+// one. The others (8 bits and fewer of floating point, complex numbers) can be copied, not read.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -16,37 +18,76 @@
 
 namespace gqa::examples {
 
-enum class DType { boolean, u8, i8, u16, i16, u32, i32, u64, i64, f16, bf16, f32, f64 };
+/// All that the format knows, the ones without a C++ type last.
+enum class DType {
+  boolean,
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  u64,
+  i64,
+  f16,
+  bf16,
+  f32,
+  f64,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  c64
+};
 
 struct DTypeInfo {
   DType dtype;
   std::string_view name;  ///< as the safetensors header spells it
-  std::size_t bytes;      ///< of one element
+  std::size_t bits;       ///< of one element
 };
 
-inline constexpr std::array<DTypeInfo, 13> all_dtypes = {{
-    {DType::boolean, "BOOL", 1},
-    {DType::u8, "U8", 1},
-    {DType::i8, "I8", 1},
-    {DType::u16, "U16", 2},
-    {DType::i16, "I16", 2},
-    {DType::u32, "U32", 4},
-    {DType::i32, "I32", 4},
-    {DType::u64, "U64", 8},
-    {DType::i64, "I64", 8},
-    {DType::f16, "F16", 2},
-    {DType::bf16, "BF16", 2},
-    {DType::f32, "F32", 4},
-    {DType::f64, "F64", 8},
+inline constexpr std::array<DTypeInfo, 22> all_dtypes = {{
+    {DType::boolean, "BOOL", 8},
+    {DType::u8, "U8", 8},
+    {DType::i8, "I8", 8},
+    {DType::u16, "U16", 16},
+    {DType::i16, "I16", 16},
+    {DType::u32, "U32", 32},
+    {DType::i32, "I32", 32},
+    {DType::u64, "U64", 64},
+    {DType::i64, "I64", 64},
+    {DType::f16, "F16", 16},
+    {DType::bf16, "BF16", 16},
+    {DType::f32, "F32", 32},
+    {DType::f64, "F64", 64},
+    {DType::f4, "F4", 4},
+    {DType::f6_e2m3, "F6_E2M3", 6},
+    {DType::f6_e3m2, "F6_E3M2", 6},
+    {DType::f8_e5m2, "F8_E5M2", 8},
+    {DType::f8_e4m3, "F8_E4M3", 8},
+    {DType::f8_e8m0, "F8_E8M0", 8},
+    {DType::f8_e4m3fnuz, "F8_E4M3FNUZ", 8},
+    {DType::f8_e5m2fnuz, "F8_E5M2FNUZ", 8},
+    {DType::c64, "C64", 64},
 }};
 
 constexpr std::string_view name_of(DType dtype) {
   return all_dtypes[static_cast<std::size_t>(dtype)].name;
 }
-constexpr std::size_t bytes_of(DType dtype) {
-  return all_dtypes[static_cast<std::size_t>(dtype)].bytes;
+constexpr std::size_t bits_of(DType dtype) {
+  return all_dtypes[static_cast<std::size_t>(dtype)].bits;
 }
-static_assert(name_of(DType::f64) == "F64" && name_of(DType::u32) == "U32",
+/// Of one element; those of less than a byte have none of their own, and give 1.
+constexpr std::size_t bytes_of(DType dtype) { return (bits_of(dtype) + 7) / 8; }
+static_assert(std::ranges::all_of(all_dtypes,
+                                  [](const DTypeInfo& info) {
+                                    return &info ==
+                                           &all_dtypes[static_cast<std::size_t>(info.dtype)];
+                                  }),
               "all_dtypes is listed in the order of DType");
 
 /// The type with this name, if these examples know it.
@@ -93,7 +134,10 @@ constexpr DType dtype_of() {
   }
 }
 
-/// Calls fn(T{}) with the C++ type of `dtype`.
+/// Stands for the elements of a dtype without a C++ type.
+struct NotReadable {};
+
+/// Calls fn(T{}) with the C++ type of `dtype`, or with NotReadable.
 template <typename Fn>
 decltype(auto) with_type_of(DType dtype, Fn&& fn) {
   switch (dtype) {
@@ -123,6 +167,16 @@ decltype(auto) with_type_of(DType dtype, Fn&& fn) {
       return fn(float{});
     case DType::f64:
       return fn(double{});
+    case DType::f4:
+    case DType::f6_e2m3:
+    case DType::f6_e3m2:
+    case DType::f8_e5m2:
+    case DType::f8_e4m3:
+    case DType::f8_e8m0:
+    case DType::f8_e4m3fnuz:
+    case DType::f8_e5m2fnuz:
+    case DType::c64:
+      return fn(NotReadable{});
   }
   throw std::invalid_argument("not a DType");
 }

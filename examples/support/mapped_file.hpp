@@ -30,7 +30,8 @@ class MappedFile {
  public:
   /// Throws std::runtime_error if there is no such regular file or it cannot be read.
   explicit MappedFile(const std::filesystem::path& path) : name_(path.string()) {
-    const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    // Without O_NONBLOCK, to open a pipe is to wait for a writer.
+    const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.number() < 0) fail_at(name_, 0, std::strerror(errno));
     struct stat status = {};
     if (::fstat(file.number(), &status) != 0) fail_at(name_, 0, std::strerror(errno));

@@ -93,14 +93,16 @@ class SafeTensors {
   }
 
   /// A copy of the elements as To, from whatever the file holds; false and true become 0 and 1.
-  /// Integers take neither floating-point tensors nor what is outside of their range:
-  /// std::runtime_error.
+  /// Integers take neither floating-point tensors nor what is outside of their range, and nothing
+  /// takes a dtype that C++ has no type for: std::runtime_error.
   template <FileElement To>
   std::vector<To> convert(const std::string& name) const {
     const FileTensor& found = tensor(name);
     std::vector<To> result(found.size());
     with_type_of(found.dtype, [&]<typename From>(From) {
-      if constexpr (std::is_integral_v<To> && !std::is_integral_v<From>) {
+      if constexpr (std::same_as<From, NotReadable>) {
+        fail_at(file_, found.byte, describe(name, found) + " is of a type that isn't read here");
+      } else if constexpr (std::is_integral_v<To> && !std::is_integral_v<From>) {
         fail_at(file_, found.byte, describe(name, found) + " doesn't convert to whole numbers");
       } else {
         for (std::size_t i = 0; i < result.size(); ++i) {

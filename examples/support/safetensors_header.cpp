@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <utility>
+
+#include "support/json.hpp"
 
 namespace gqa::examples {
 namespace {
@@ -29,7 +29,7 @@ class HeaderReader {
 
  private:
   static constexpr std::size_t length_bytes = SafeTensorsHeader::length_bytes;
-  using Json = nlohmann::json;
+  using Json = OrderedJson;
 
   void read() {
     const Json header = parse();
@@ -45,43 +45,17 @@ class HeaderReader {
     check_booleans();
   }
 
-  /// nlohmann's DOM keeps the last of two equal keys; a file with both is malformed, so they are
-  /// caught on the way. Depth is bounded too: the format nests objects and arrays two deep.
+  /// A header with one name twice is malformed, and the format nests objects and arrays three deep.
   Json parse() const {
-    // The parser would take a zero byte for the end, and what follows it for nothing.
-    if (const auto zero = text_.find('\0'); zero != std::string_view::npos) {
-      fail_at(file_, length_bytes + zero, "the header isn't valid JSON: a zero byte");
-    }
-    std::vector<std::set<std::string>> keys;
-    const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-      if (depth > 4) fail_at(file_, length_bytes, "the header's JSON is nested too deeply");
-      if (event == Json::parse_event_t::object_start) keys.emplace_back();
-      if (event == Json::parse_event_t::object_end) keys.pop_back();
-      if (event == Json::parse_event_t::key) {
-        const auto& key = value.template get_ref<const std::string&>();
-        if (!keys.back().insert(key).second) {
-          fail_at(file_, byte_of_last(key), "the name \"" + key + "\" appears twice");
-        }
-      }
-      return true;
-    };
-    try {
-      return Json::parse(text_.begin(), text_.end(), watch);
-    } catch (const Json::parse_error& error) {
-      // error.byte counts from 1
-      fail_at(file_, length_bytes + (error.byte > 0 ? error.byte - 1 : 0),
-              std::string("the header isn't valid JSON: ") + error.what());
-    }
+    return parse_json(
+        text_, file_, length_bytes,
+        {.max_depth = 4, .pythons_numbers = false, .unique_names = true, .what = "the header"});
   }
 
   /// Where in the file the header spells this name (for messages: a name spelled with escapes isn't
   /// found, and gives the header's first byte).
   std::uint64_t byte_of(const std::string& name) const {
     const auto at = text_.find('"' + name + '"');
-    return length_bytes + (at == std::string_view::npos ? 0 : at);
-  }
-  std::uint64_t byte_of_last(const std::string& name) const {
-    const auto at = text_.rfind('"' + name + '"');
     return length_bytes + (at == std::string_view::npos ? 0 : at);
   }
 
@@ -115,7 +89,7 @@ class HeaderReader {
     tensor.dtype = *dtype_named(dtype);
 
     if (!entry["shape"].is_array()) fail("shape isn't an array");
-    std::uint64_t expected = bytes_of(tensor.dtype);
+    std::uint64_t expected = bits_of(tensor.dtype);
     bool empty = false;
     for (const Json& n : entry["shape"]) {
       const auto size = whole_number(n);
@@ -123,13 +97,18 @@ class HeaderReader {
       tensor.shape.push_back(static_cast<std::int64_t>(*size));
       if (*size == 0) {
         empty = true;
-      } else if (expected > std::uint64_t(std::numeric_limits<std::int64_t>::max()) / *size) {
+      } else if (expected > std::numeric_limits<std::uint64_t>::max() / *size) {
         fail("shape " + entry["shape"].dump() + " has more elements than 64 bits count");
       } else {
         expected *= *size;
       }
     }
     if (empty) expected = 0;
+    if (expected % 8 != 0) {
+      fail("shape " + entry["shape"].dump() + " in " + dtype + " takes " +
+           std::to_string(expected) + " bits, which aren't whole bytes");
+    }
+    expected /= 8;
 
     const Json& offsets = entry["data_offsets"];
     if (!offsets.is_array() || offsets.size() != 2) fail("data_offsets isn't a pair");

@@ -27,7 +27,8 @@ struct FileTensor {
   std::span<const std::byte> bytes;  ///< row-major, little-endian
   std::uint64_t byte = 0;            ///< where they begin in the file
 
-  std::size_t size() const { return bytes.size() / bytes_of(dtype); }
+  /// Elements.
+  std::size_t size() const { return bytes.size() * 8 / bits_of(dtype); }
 };
 
 /// "[2, 3, 8]"
