@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// A warm pass with a workspace allocates nothing, Eigen's products included.
+// A warm pass with a workspace allocates nothing, the projections included.
 #include <gtest/gtest.h>
 
 #include "layer.hpp"

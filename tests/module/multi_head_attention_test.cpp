@@ -121,6 +121,33 @@ TYPED_TEST(SelfAttention, WithACacheContinuesItsSequences) {
   }
 }
 
+TEST(SelfAttentionCache, BitsOfATokenDontDependOnHowManyAreComputedTogether) {
+  const auto layer = random_layer<float>({.hidden_size = 100,
+                                          .num_heads = 6,
+                                          .num_kv_heads = 2,
+                                          .head_dim = 20,
+                                          .qkv_bias = true,
+                                          .out_bias = true,
+                                          .rope = RopeConfig{},
+                                          .qk_norm = QkNorm{}});
+  const Index width = 100, tokens = 70;
+  const auto x = random_hidden<float>(1, tokens, width);
+  const auto run = [&](Index at_once) {
+    KvCache<float> cache({.batch = 1, .capacity = tokens, .heads = layer.heads()});
+    Hidden<float> y(1, tokens, width);
+    for (Index t = 0; t < tokens; t += at_once) {
+      const Index count = std::min(at_once, tokens - t);
+      layer.forward(rows_of(x).tokens_slice(t, count), rows_of(y).tokens_slice(t, count), &cache);
+    }
+    return y;
+  };
+  const auto one_by_one = run(1);
+  for (const Index at_once : {2, 3, 5, 9, 33, 70}) {
+    const auto y = run(at_once);
+    for (Index i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], one_by_one.data()[i]) << at_once;
+  }
+}
+
 TEST(SelfAttentionCache, SequencesOfABatchGoOnFromTheirOwnLengths) {
   const MultiHeadAttentionConfig config{
       .hidden_size = 32, .num_heads = 4, .num_kv_heads = 2, .rope = RopeConfig{}};

@@ -113,7 +113,7 @@ void project_heads(const TrainedPass<T>& pass, const TensorView<const T>& x, Att
                    std::span<const Index> lengths, const TensorView<T>& plain,
                    const TensorView<T>& heads, ExecutorT& executor) {
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(x, weights.matrix(weight), weights.bias(bias), join_heads(heads), executor);
+  linear(x, weights.rows(weight), weights.bias(bias), join_heads(heads), executor);
   if (!norm) return;  // values
   if (pass.config().qk_norm) {
     std::copy_n(heads.data(), heads.batch() * heads.tokens() * heads.heads() * heads.dim(),
@@ -137,7 +137,7 @@ void forward_trained(const TrainedPass<T>& pass, AttentionRecord<T>& record, con
   attend(record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads, rules,
          {.lse = record.lse, .q_lens = pass.q_lens, .workspace = &pass.workspace}, executor);
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(as_const(join_heads(record.heads)), weights.matrix(wo), weights.bias(bo), y, executor);
+  linear(as_const(join_heads(record.heads)), weights.rows(wo), weights.bias(bo), y, executor);
 }
 
 /// Turns the gradient of heads as attention read them into that of the projection's output. Rows
@@ -146,16 +146,12 @@ template <typename T>
 void heads_backward(const TrainedPass<T>& pass, const TensorView<T>& gradients,
                     const TensorView<T>& plain, AttentionWeight norm,
                     std::span<const Index> lengths, AttentionWeights<T>& dweights) {
-  const auto weight = pass.layer.weights.vector(norm);
-  auto dweight = dweights.vector(norm);
   for (Index b = 0; b < gradients.batch(); ++b) {
     const auto gradient = tokens_of(gradients, b, lengths);
     if (pass.layer.rope) rope_backward(*pass.layer.rope, gradient, RopePositions(0));
     if (!pass.config().qk_norm) continue;
-    rms_norm_backward(tokens_of(plain, b, lengths),
-                      std::span(weight.data(), static_cast<std::size_t>(weight.size())), gradient,
-                      gradient, std::span(dweight.data(), static_cast<std::size_t>(dweight.size())),
-                      pass.config().qk_norm->eps);
+    rms_norm_backward(tokens_of(plain, b, lengths), pass.layer.weights.numbers(norm), gradient,
+                      gradient, dweights.numbers(norm), pass.config().qk_norm->eps);
   }
 }
 
@@ -178,13 +174,13 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
   Carver carver(pass.workspace.reserve(size.bytes()));
   const auto [dq, dk, dv, dheads] = carve(carver);
   const auto gradient_of = [&](AttentionWeight bias) {
-    return dweights.has(bias) ? dweights.vector(bias).data() : nullptr;
+    return dweights.has(bias) ? dweights.numbers(bias).data() : nullptr;
   };
 
   // y = heads woᵀ + bo
-  linear_backward_input(dy, weights.matrix(wo), join_heads(dheads), pass.q_lens, false, executor);
-  linear_backward_weight(dy, as_const(join_heads(record.heads)), dweights.matrix(wo),
-                         gradient_of(bo), pass.q_lens, executor);
+  linear_backward_input(dy, weights.rows(wo), join_heads(dheads), pass.q_lens, false, executor);
+  linear_backward_weight(dy, as_const(join_heads(record.heads)), dweights.rows(wo), gradient_of(bo),
+                         pass.q_lens, executor);
 
   // heads = softmax(q kᵀ) v
   attend_backward(dheads, record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads,
@@ -198,9 +194,8 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
                                 const TensorView<T>& to, AttentionWeight weight,
                                 AttentionWeight bias, std::span<const Index> lengths, bool add) {
     const auto rows = as_const(join_heads(gradient));
-    linear_backward_weight(rows, from, dweights.matrix(weight), gradient_of(bias), lengths,
-                           executor);
-    linear_backward_input(rows, weights.matrix(weight), to, lengths, add, executor);
+    linear_backward_weight(rows, from, dweights.rows(weight), gradient_of(bias), lengths, executor);
+    linear_backward_input(rows, weights.rows(weight), to, lengths, add, executor);
   };
   project_back(dq, pass.x, dx, wq, bq, pass.q_lens, false);
   project_back(dk, pass.memory, dmemory ? *dmemory : dx, wk, bk, pass.kv_lens, !dmemory);

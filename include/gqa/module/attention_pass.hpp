@@ -142,9 +142,7 @@ inline namespace GQA_ISA {
 template <typename T>
 void normalise(const AttentionLayer<T>& layer, const TensorView<T>& heads, AttentionWeight weight) {
   if (!layer.config.qk_norm) return;
-  const auto norm = layer.weights.vector(weight);
-  rms_norm(heads, std::span(norm.data(), static_cast<std::size_t>(norm.size())), heads,
-           layer.config.qk_norm->eps);
+  rms_norm(heads, layer.weights.numbers(weight), heads, layer.config.qk_norm->eps);
 }
 
 /// Turns the heads of sequence b, whose first token stands at `first`.
@@ -162,7 +160,7 @@ Activations<T> project(const AttentionPass<T>& pass, const TensorView<const T>& 
   const Index k_begin = c.query_width(), v_begin = k_begin + c.key_width();
   const auto [qkv, heads] = reserve_rows(pass, x, v_begin + c.value_width());
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(x, weights.matrix(AttentionWeight::wqkv), weights.bias(AttentionWeight::bqkv), qkv,
+  linear(x, weights.rows(AttentionWeight::wqkv), weights.bias(AttentionWeight::bqkv), qkv,
          executor);
   return {.q = split_heads(qkv, 0, c.num_heads, c.head_dim),
           .k = split_heads(qkv, k_begin, c.num_kv_heads, c.head_dim),
@@ -177,7 +175,7 @@ Activations<T> project_queries(const AttentionPass<T>& pass, const TensorView<co
   const MultiHeadAttentionConfig& c = pass.config();
   const auto [q, heads] = reserve_rows(pass, x, c.query_width());
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(x, weights.matrix(AttentionWeight::wq), weights.bias(AttentionWeight::bq), q, executor);
+  linear(x, weights.rows(AttentionWeight::wq), weights.bias(AttentionWeight::bq), q, executor);
   return {.q = split_heads(q, 0, c.num_heads, c.head_dim),
           .heads = split_heads(heads, 0, c.num_heads, c.value_dim)};
 }
@@ -197,7 +195,7 @@ void project_out(const AttentionPass<T>& pass, const Activations<T>& a, const Te
   const AttentionWeights<T>& weights = pass.layer.weights;
   const TensorView<const T> rows(a.heads.data(),
                                  {y.batch(), y.tokens(), 1, pass.config().attention_width()});
-  linear(rows, weights.matrix(AttentionWeight::wo), weights.bias(AttentionWeight::bo), y, executor);
+  linear(rows, weights.rows(AttentionWeight::wo), weights.bias(AttentionWeight::bo), y, executor);
 }
 
 /// Throws what attend() would of the rules, while nothing has been changed yet.
@@ -272,7 +270,7 @@ void project_memory(const AttentionPass<T>& pass, const TensorView<const T>& mem
   Carver carver(pass.workspace.reserve(size.bytes()));
   const auto kv = take_rows(carver, memory, width);
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(memory, weights.wkv(), weights.bias(AttentionWeight::bk), kv, executor);
+  linear(memory, weights.wkv_rows(), weights.bias(AttentionWeight::bk), kv, executor);
   const auto k = split_heads(kv, 0, c.num_kv_heads, c.head_dim);
   const auto v = split_heads(kv, c.key_width(), c.num_kv_heads, c.value_dim);
   normalise(pass.layer, k, AttentionWeight::k_norm);

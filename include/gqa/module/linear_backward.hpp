@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// The gradients of a projection y = x Wᵀ + b (linear.hpp), cut into products of the same sizes:
+// The gradients of a projection y = x Wᵀ + b (linear.hpp), cut into blocks of outer_products.hpp:
 //
 //   dx = dy W      dW += dyᵀ x      db += Σ_tokens dy
 //
@@ -11,6 +11,7 @@
 #include <span>
 
 #include "gqa/module/linear.hpp"
+#include "gqa/module/outer_products.hpp"
 
 namespace gqa::detail {
 
@@ -40,80 +41,68 @@ struct TokenRows {
 
 inline namespace GQA_ISA {
 
+/// The row of sequence b's token t, from channel c on.
 template <typename T>
-using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-template <typename T>
-using ConstRows = Eigen::Map<const RowMajor<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
-template <typename T>
-using MutableRows = Eigen::Map<RowMajor<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
-
-/// Rows [t, t + count) and columns [c, c + width) of sequence b.
-template <typename T>
-ConstRows<T> rows_at(const TensorView<const T>& x, Index b, Index t, Index count, Index c,
-                     Index width) {
-  const auto& s = x.strides();
-  return {x.data() + b * s.batch + t * s.token + c, count, width, Eigen::OuterStride<>(s.token)};
+T* row_at(const TensorView<T>& x, Index b, Index t, Index c) {
+  return x.data() + b * x.strides().batch + t * x.strides().token + c;
 }
 
 /// dx = dy W for dy [batch, tokens, 1, out] and dx [batch, tokens, 1, in], or with `add`
 /// dx += dy W. Rows behind the lengths become 0 (with `add`, stay). Shapes are the caller's
 /// responsibility. Allocates nothing.
 template <typename T, typename ExecutorT>
-void linear_backward_input(TensorView<const T> dy, ConstWeightMap<T> w, TensorView<T> dx,
-                           std::span<const Index> lengths, bool add, ExecutorT& executor) {
-  GQA_ASSERT(dy.dim() == w.rows() && dx.dim() == w.cols());
+void linear_backward_input(TensorView<const T> dy, std::type_identity_t<WeightRows<const T>> w,
+                           TensorView<T> dx, std::span<const Index> lengths, bool add,
+                           ExecutorT& executor) {
+  GQA_ASSERT(dy.dim() == w.out && dx.dim() == w.in);
   const TokenRows rows(dy, dx, lengths);
-  const auto blocks = [](Index n, Index size) { return (n + size - 1) / size; };
-  const Index token_blocks = blocks(rows.tokens, linear_tokens);
-  const Index input_blocks = blocks(w.cols(), linear_outputs);
+  const Index token_blocks = ceil_div(rows.tokens, outer_rows);
+  const Index input_blocks = ceil_div(w.in, outer_columns<T>);
   executor.run(rows.batch * token_blocks * input_blocks, [&](Index task, Index) noexcept {
-    const Index t = task % token_blocks * linear_tokens;
-    const Index i = task / token_blocks % input_blocks * linear_outputs;
+    const Index t = task % token_blocks * outer_rows;
+    const Index i = task / token_blocks % input_blocks * outer_columns<T>;
     const Index b = task / token_blocks / input_blocks;
-    const Index tokens = (std::min)(linear_tokens, rows.tokens - t);
+    const Index tokens = (std::min)(outer_rows, rows.tokens - t);
     const Index filled = std::clamp<Index>(rows.length(b) - t, 0, tokens);
-    const Index inputs = (std::min)(linear_outputs, w.cols() - i);
-    const auto& s = dx.strides();
-    MutableRows<T> out(dx.data() + b * s.batch + t * s.token + i, tokens, inputs,
-                       Eigen::OuterStride<>(s.token));
-    if (!add) out.setZero();
-    if (filled == 0) return;
-    for (Index o = 0; o < w.rows(); o += linear_depth<T>) {
-      const Index outputs = (std::min)(linear_depth<T>, w.rows() - o);
-      const ConstRows<T> part(w.data() + o * w.cols() + i, outputs, inputs,
-                              Eigen::OuterStride<>(w.cols()));
-      out.topRows(filled).noalias() += rows_at(dy, b, t, filled, o, outputs) * part;
+    const Index inputs = (std::min)(outer_columns<T>, w.in - i);
+    T* const out = row_at(dx, b, t, i);
+    const Index stride = dx.strides().token;
+    for (Index row = filled; !add && row < tokens; ++row) {
+      std::fill_n(out + row * stride, inputs, T(0));
     }
+    if (filled == 0) return;
+    OuterProducts<T> block(filled, inputs);
+    add ? block.load(out, stride) : block.set_zero();
+    block.add({row_at(dy, b, t, 0), dy.strides().token}, {w.data + i, w.in}, w.out);
+    block.store(out, stride);
   });
 }
 
 /// dW += dyᵀ x, and dbias += Σ dy unless it is null. Rows behind the lengths are not read.
 template <typename T, typename ExecutorT>
-void linear_backward_weight(TensorView<const T> dy, TensorView<const T> x, WeightMap<T> dw,
-                            T* dbias, std::span<const Index> lengths, ExecutorT& executor) {
-  GQA_ASSERT(dy.dim() == dw.rows() && x.dim() == dw.cols());
+void linear_backward_weight(TensorView<const T> dy, TensorView<const T> x,
+                            std::type_identity_t<WeightRows<T>> dw, T* dbias,
+                            std::span<const Index> lengths, ExecutorT& executor) {
+  GQA_ASSERT(dy.dim() == dw.out && x.dim() == dw.in);
   const TokenRows rows(dy, x, lengths);
-  const auto blocks = [](Index n, Index size) { return (n + size - 1) / size; };
-  const Index output_blocks = blocks(dw.rows(), linear_outputs);
-  const Index input_blocks = blocks(dw.cols(), linear_tokens);
+  const Index output_blocks = ceil_div(dw.out, outer_rows);
+  const Index input_blocks = ceil_div(dw.in, outer_columns<T>);
   executor.run(output_blocks * input_blocks, [&](Index task, Index) noexcept {
-    const Index o = task / input_blocks * linear_outputs;
-    const Index i = task % input_blocks * linear_tokens;
-    const Index outputs = (std::min)(linear_outputs, dw.rows() - o);
-    const Index inputs = (std::min)(linear_tokens, dw.cols() - i);
-    MutableRows<T> out(dw.data() + o * dw.cols() + i, outputs, inputs,
-                       Eigen::OuterStride<>(dw.cols()));
+    const Index o = task / input_blocks * outer_rows;
+    const Index i = task % input_blocks * outer_columns<T>;
+    const Index outputs = (std::min)(outer_rows, dw.out - o);
+    OuterProducts<T> block(outputs, (std::min)(outer_columns<T>, dw.in - i));
+    block.load(dw.data + o * dw.in + i, dw.in);
     for (Index b = 0; b < rows.batch; ++b) {
-      for (Index t = 0; t < rows.length(b); t += linear_depth<T>) {
-        const Index tokens = (std::min)(linear_depth<T>, rows.length(b) - t);
-        const auto dy_part = rows_at(dy, b, t, tokens, o, outputs);
-        out.noalias() += dy_part.transpose() * rows_at(x, b, t, tokens, i, inputs);
-        if (dbias == nullptr || i > 0) continue;
-        for (Index row = 0; row < tokens; ++row) {
-          for (Index c = 0; c < outputs; ++c) dbias[o + c] += dy_part(row, c);
-        }
+      block.add_transposed({row_at(dy, b, 0, o), dy.strides().token},
+                           {row_at(x, b, 0, i), x.strides().token}, rows.length(b));
+      if (dbias == nullptr || i > 0) continue;
+      for (Index t = 0; t < rows.length(b); ++t) {
+        const T* const row = row_at(dy, b, t, o);
+        for (Index c = 0; c < outputs; ++c) dbias[o + c] += row[c];
       }
     }
+    block.store(dw.data + o * dw.in + i, dw.in);
   });
 }
 

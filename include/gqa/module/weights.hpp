@@ -97,6 +97,25 @@ class AttentionWeights {
   GQA_TAG ConstWeightMap<T> wkv() const {
     return {wk_, config_.key_width() + config_.value_width(), config_.kv_hidden_size};
   }
+  /// The same without Eigen, as the passes use them.
+  GQA_TAG detail::WeightRows<T> rows(AttentionWeight weight) {
+    const Shape shape = shape_of(weight);
+    return {place(weight), shape.rows, shape.cols};
+  }
+  GQA_TAG detail::WeightRows<const T> rows(AttentionWeight weight) const {
+    const Shape shape = shape_of(weight);
+    return {place(weight), shape.rows, shape.cols};
+  }
+  GQA_TAG detail::WeightRows<const T> wkv_rows() const {
+    return {wk_, config_.key_width() + config_.value_width(), config_.kv_hidden_size};
+  }
+  /// A bias or the weight of a norm; empty where the configuration has none.
+  GQA_TAG std::span<T> numbers(AttentionWeight weight) {
+    return {place(weight), static_cast<std::size_t>(shape_of(weight).rows)};
+  }
+  GQA_TAG std::span<const T> numbers(AttentionWeight weight) const {
+    return {place(weight), static_cast<std::size_t>(shape_of(weight).rows)};
+  }
   /// A bias, or null where the configuration has none.
   GQA_TAG const T* bias(AttentionWeight weight) const {
     return has(weight) ? place(weight) : nullptr;

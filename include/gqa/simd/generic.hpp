@@ -48,7 +48,17 @@ struct Pack {
   friend GQA_INLINE Pack operator-(Pack a, Pack b) { return {a.v - b.v}; }
   friend GQA_INLINE Pack operator*(Pack a, Pack b) { return {a.v * b.v}; }
   friend GQA_INLINE Pack operator/(Pack a, Pack b) { return {a.v / b.v}; }
-  friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) { return {a.v * b.v + c.v}; }
+  friend GQA_INLINE Pack fma(Pack a, Pack b, Pack c) {
+#if defined(__FMA__)  // a compiler would fuse a * b + c in most tiles, but not in all
+    if constexpr (sizeof(T) == 4) {
+      return {__builtin_ia32_vfmaddps(a.v, b.v, c.v)};
+    } else {
+      return {__builtin_ia32_vfmaddpd(a.v, b.v, c.v)};
+    }
+#else
+    return {a.v * b.v + c.v};
+#endif
+  }
 #else
   friend Pack operator+(Pack a, Pack b) {
     return lanes([&](int i) { return a.v[i] + b.v[i]; });
