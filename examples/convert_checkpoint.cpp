@@ -7,7 +7,8 @@
 //
 // Tensors go from file to file through memory maps, so that memory for one layer is enough. mean,
 // first and random change k_proj and v_proj alone; aligned and fit write q_proj and o_proj anew, as
-// well. All other tensors are copied byte for byte. What each layer has lost goes to stdout.
+// well. All other tensors are copied byte for byte; a tensor that belongs to keys or values in a
+// way that isn't known is refused. What each layer has lost goes to stdout.
 
 #include <unistd.h>
 
@@ -131,10 +132,24 @@ std::vector<std::string> rewritten(const CheckpointShape& model) {
   return names;
 }
 
+/// What fit, and aligned with calibration, read of a layer besides attention.
+struct FeedForwardTensor {
+  const char* name;
+  Index rows, cols;
+};
+std::vector<FeedForwardTensor> feed_forward_tensors(const LlamaConfig& config) {
+  const Index hidden = config.hidden_size, inner = config.intermediate_size;
+  return {{"input_layernorm.weight", hidden, 1},
+          {"post_attention_layernorm.weight", hidden, 1},
+          {"mlp.gate_proj.weight", inner, hidden},
+          {"mlp.up_proj.weight", inner, hidden},
+          {"mlp.down_proj.weight", hidden, inner}};
+}
+
 Llama::Layer read_layer(const CheckpointFolder& folder, const CheckpointShape& model, Index i,
                         const std::optional<LlamaConfig>& config) {
   MultiHeadAttentionConfig attention = model.attention;
-  if (config) attention.rope->theta = config->rope_theta;
+  if (config) attention.rope = folder.config().rope();
   Llama::Layer layer{.attention = Llama::Attention(attention)};
   const auto& weights = layer.attention.weights();
   for (const std::string& name : rewritten(model)) {
@@ -143,16 +158,18 @@ Llama::Layer read_layer(const CheckpointFolder& folder, const CheckpointShape& m
                                folder.matrix(attention_name(i, name), shape.rows, shape.cols));
   }
   if (!config) return layer;
-  const auto norm = [&](const char* name) {
-    const auto values = folder.matrix(tensor_name(i, name), model.hidden_size, 1);
-    return std::vector<float>(values.data(), values.data() + values.size());
+  std::vector<Llama::Matrix> read;
+  for (const auto& [name, rows, cols] : feed_forward_tensors(*config)) {
+    read.push_back(folder.matrix(tensor_name(i, name), rows, cols));
+  }
+  const auto norm = [](const Llama::Matrix& column) {
+    return std::vector<float>(column.data(), column.data() + column.size());
   };
-  const Index inner = config->intermediate_size;
-  layer.attention_norm = norm("input_layernorm.weight");
-  layer.feed_forward_norm = norm("post_attention_layernorm.weight");
-  layer.gate = folder.matrix(tensor_name(i, "mlp.gate_proj.weight"), inner, model.hidden_size);
-  layer.up = folder.matrix(tensor_name(i, "mlp.up_proj.weight"), inner, model.hidden_size);
-  layer.down = folder.matrix(tensor_name(i, "mlp.down_proj.weight"), model.hidden_size, inner);
+  layer.attention_norm = norm(read[0]);
+  layer.feed_forward_norm = norm(read[1]);
+  layer.gate = std::move(read[2]);
+  layer.up = std::move(read[3]);
+  layer.down = std::move(read[4]);
   layer.rms_norm_eps = config->rms_norm_eps;
   return layer;
 }
@@ -165,7 +182,7 @@ std::vector<Llama::Matrix> embed(const CheckpointFolder& folder, const LlamaConf
   for (const auto& text : texts) length = std::min(length, text.size());
   require(!texts.empty() && length > 0, options.calibration, ": has no tokens, or a text without");
   const std::string name = "model.embed_tokens.weight";
-  folder.check_shape(name, config.vocab_size, config.hidden_size);
+  folder.check_matrix(name, config.vocab_size, config.hidden_size);
   const FileTensor& table = *folder.find(name).tensor;
   std::vector<Llama::Matrix> result;
   for (const auto& text : texts) {
@@ -190,14 +207,13 @@ std::vector<Llama::Matrix> embed(const CheckpointFolder& folder, const LlamaConf
 
 /// Aligned and fit turn pairs of channels: right only where those are halves.
 void check_turns(const CheckpointFolder& folder, const Options& options) {
-  const std::string type = folder.config().value("model_type", "");
+  const std::string& type = folder.config().model_type;
   for (const char* known : {"llama", "mistral", "qwen2", "qwen3", "gemma"}) {
     if (type == known) return;
   }
-  throw std::runtime_error((folder.path() / "config.json").string() + ": model_type is \"" + type +
-                           "\": --method " + options.method +
-                           " knows llama, mistral, qwen2, qwen3 and gemma; mean, first and random "
-                           "do with any");
+  folder.config().fail("model_type is \"" + type + "\": --method " + options.method +
+                       " knows llama, mistral, qwen2, qwen3 and gemma; mean, first and random do "
+                       "with any");
 }
 
 void run(const Options& options) {
@@ -210,12 +226,19 @@ void run(const Options& options) {
   const bool turns =
       conversion.method == ConversionMethod::aligned || conversion.method == ConversionMethod::fit;
   if (turns) check_turns(folder, options);
+  model.check_others(folder, conversion.method == ConversionMethod::mean ||
+                                 conversion.method == ConversionMethod::first);
   require(conversion.method != ConversionMethod::fit || !options.calibration.empty(),
           "--method fit needs --calibration");
   std::optional<LlamaConfig> llama;
   std::vector<Llama::Matrix> embedded;
   if (turns && !options.calibration.empty()) {
-    llama = read_hugging_face_config(folder.path() / "config.json");
+    llama = llama_config(folder.config());
+    for (Index i = 0; i < model.num_layers; ++i) {
+      for (const auto& [name, rows, cols] : feed_forward_tensors(*llama)) {
+        folder.check_matrix(tensor_name(i, name), rows, cols);
+      }
+    }
     embedded = embed(folder, *llama, options);
   }
 
@@ -224,14 +247,22 @@ void run(const Options& options) {
     for (const std::string& rest : rewritten(model)) {
       const bool of_keys = rest.starts_with("k_proj") || rest.starts_with("v_proj");
       if (!turns && !of_keys) continue;
-      auto shape = folder.find(attention_name(i, rest)).tensor->shape;
+      const auto [shard, tensor] = folder.find(attention_name(i, rest));
+      if (tensor->dtype != DType::f32 && tensor->dtype != DType::f16 &&
+          tensor->dtype != DType::bf16) {
+        fail_at(shard->path(), tensor->byte,
+                describe(attention_name(i, rest), *tensor) + " is none of F32, F16, BF16");
+      }
+      auto shape = tensor->shape;
       if (of_keys) shape[0] = shape[0] / from * to;
       shapes[attention_name(i, rest)] = shape;
     }
   }
 
+  OrderedJson config = folder.config().json();
+  config["num_key_value_heads"] = to;
   Progress progress(options.quiet);
-  CheckpointCopy copy(folder, options.out, shapes,
+  CheckpointCopy copy(folder, options.out, shapes, config,
                       [&](std::uint64_t done, std::uint64_t total) { progress(done, total); });
   copy.copy_others();
   Conversion streams(conversion, std::move(embedded));
@@ -251,9 +282,10 @@ void run(const Options& options) {
     progress.clear();
     report(i, result, from / to);
   }
-  OrderedJson config = folder.config();
-  config["num_key_value_heads"] = to;
-  copy.finish(config);
+  copy.finish();
+  for (const std::string& name : copy.left_out()) {
+    std::fprintf(stderr, "left out: %s\n", name.c_str());
+  }
 }
 
 }  // namespace

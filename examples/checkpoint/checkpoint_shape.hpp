@@ -6,10 +6,13 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <gqa/module/config.hpp>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "checkpoint/folder.hpp"
 
@@ -30,43 +33,35 @@ struct CheckpointShape {
 
   /// Throws std::runtime_error for what config.json doesn't say, or the tensors contradict.
   explicit CheckpointShape(const CheckpointFolder& folder) {
-    const OrderedJson& config = folder.config();
-    const auto file = (folder.path() / "config.json").string();
-    const auto whole = [&](const char* name, Index otherwise) {
-      if (!config.contains(name) || config[name].is_null()) {
-        if (otherwise == 0) throw std::runtime_error(file + ": has no " + name);
-        return otherwise;
-      }
-      const auto& value = config[name];
-      if (!value.is_number_unsigned() || value.get<std::uint64_t>() == 0 ||
-          value.get<std::uint64_t>() > (std::uint64_t{1} << 31)) {
-        throw std::runtime_error(file + ": " + name + " is " + value.dump());
-      }
-      return static_cast<Index>(value.get<std::uint64_t>());
-    };
-    hidden_size = whole("hidden_size", 0);
-    num_layers = whole("num_hidden_layers", 0);
+    const ModelConfig& config = folder.config();
+    hidden_size = config.hidden_size;
+    num_layers = config.num_layers;
     attention.hidden_size = hidden_size;
-    attention.num_heads = whole("num_attention_heads", 0);
-    attention.num_kv_heads = whole("num_key_value_heads", attention.num_heads);
-    attention.head_dim = whole("head_dim", std::max<Index>(hidden_size / attention.num_heads, 1));
+    attention.num_heads = config.num_heads;
+    attention.num_kv_heads = config.num_kv_heads;
+    attention.head_dim = config.head_dim;
     attention.qkv_bias = folder.contains(attention_name(0, "k_proj.bias"));
     if (folder.contains(attention_name(0, "k_norm.weight"))) attention.qk_norm = QkNorm{};
-    RopeConfig rope{.style = RopeStyle::rotate_half};
-    if (config.contains("partial_rotary_factor") && config["partial_rotary_factor"].is_number()) {
-      const double part = config["partial_rotary_factor"].get<double>();
-      if (!(part > 0 && part <= 1)) {
-        throw std::runtime_error(file + ": partial_rotary_factor is " + std::to_string(part));
-      }
-      rope.rotary_dim = static_cast<Index>(part * static_cast<double>(attention.head_dim));
-    }
-    attention.rope = rope;
+    attention.rope = RopeConfig{.rotary_dim = config.rotary_dim, .style = RopeStyle::rotate_half};
     try {
       attention = resolved(attention);
     } catch (const std::invalid_argument& error) {
-      throw std::runtime_error(file + ": " + error.what());
+      config.fail(error.what());
     }
     check(folder);
+  }
+
+  /// Whatever else belongs to heads would be copied and might no longer fit: throws
+  /// std::runtime_error for such tensors. `averages`: keys and values only become averages or parts
+  /// of what they were. Then what belongs to queries stays right, and so does a number that is
+  /// large enough for all keys (the scale of a quantized cache).
+  void check_others(const CheckpointFolder& folder, bool averages) const {
+    for (const auto& [name, place] : folder.tensors()) {
+      if (knows(name, *place.tensor, averages)) continue;
+      fail_at(place.shard->path(), place.tensor->byte,
+              describe(name, *place.tensor) + " has no meaning in a model of " +
+                  std::to_string(num_layers) + " layers whose KV heads become fewer");
+    }
   }
 
  private:
@@ -75,12 +70,6 @@ struct CheckpointShape {
     for (Index i = 0; i < num_layers; ++i) {
       const auto shape = [&](const char* name, Index rows, Index cols) {
         folder.check_shape(attention_name(i, name), rows, cols);
-        const auto [shard, tensor] = folder.find(attention_name(i, name));
-        if (tensor->dtype != DType::f32 && tensor->dtype != DType::f16 &&
-            tensor->dtype != DType::bf16) {
-          fail_at(shard->path(), tensor->byte,
-                  describe(attention_name(i, name), *tensor) + " is none of F32, F16, BF16");
-        }
       };
       shape("q_proj.weight", c.query_width(), hidden_size);
       shape("k_proj.weight", c.key_width(), hidden_size);
@@ -96,26 +85,51 @@ struct CheckpointShape {
         shape("k_norm.weight", c.head_dim, 1);
       }
     }
-    // Whatever else belongs to keys and values would be copied and no longer fit.
-    for (const auto& [name, place] : folder.tensors()) {
-      for (const char* part : {".k_proj.", ".v_proj.", ".k_norm."}) {
-        const auto at = name.find(part);
-        if (at == std::string::npos) continue;
-        const std::string rest = name.substr(at + 1);
-        bool known = false;
-        for (Index i = 0; i < num_layers && !known; ++i) {
-          known =
-              name == attention_name(i, rest) &&
-              (rest.ends_with("_proj.weight") || (attention.qkv_bias && rest.ends_with(".bias")) ||
-               (attention.qk_norm && rest == "k_norm.weight"));
-        }
-        if (!known) {
-          fail_at(place.shard->path(), place.tensor->byte,
-                  describe(name, *place.tensor) + " has no meaning in a model of " +
-                      std::to_string(num_layers) + " layers");
-        }
-      }
+  }
+
+  /// Whether a conversion knows what becomes of this tensor.
+  bool knows(const std::string& name, const FileTensor& tensor, bool averages) const {
+    const std::string rest = rest_in_attention(name);
+    if (rest.empty()) return !sounds_of_keys_or_values(name);
+    const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
+      return std::ranges::find(names, rest) != names.end();
+    };
+    if (is_one_of({"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight",
+                   "o_proj.bias", "rotary_emb.inv_freq"}) ||
+        (attention.qkv_bias && is_one_of({"q_proj.bias", "k_proj.bias", "v_proj.bias"})) ||
+        (attention.qk_norm && is_one_of({"q_norm.weight", "k_norm.weight"}))) {
+      return true;
     }
+    return averages && (rest.starts_with("q_") || rest.starts_with("o_") ||
+                        is_one_of({"sinks", "attn_sub_norm.weight"}) || tensor.size() == 1);
+  }
+
+  /// What follows "model.layers.3.self_attn." in a name, for a layer that there is.
+  std::string rest_in_attention(const std::string& name) const {
+    constexpr std::string_view layers = "model.layers.", part = ".self_attn.";
+    const auto at = name.find(part);
+    if (at == std::string::npos || !name.starts_with(layers)) return "";
+    const std::string number = name.substr(layers.size(), at - layers.size());
+    Index layer = -1;
+    std::from_chars(number.data(), number.data() + number.size(), layer);
+    if (layer < 0 || layer >= num_layers || number != std::to_string(layer)) return "";
+    return name.substr(at + part.size());
+  }
+
+  /// Whether a tensor elsewhere has the name of a projection, norm or scale of keys or values:
+  /// "…layers.0.attn.k_scale", "…layers.7.cross_attention.key_layernorm.weight".
+  static bool sounds_of_keys_or_values(std::string_view name) {
+    bool in_layer = false;
+    while (!name.empty()) {
+      const std::string_view part = name.substr(0, name.find('.'));
+      name.remove_prefix(std::min(part.size() + 1, name.size()));
+      if (part == "k_proj" || part == "v_proj" || part == "k_norm") return true;
+      for (const std::string_view start : {"k_", "v_", "kv_", "qkv", "key", "value"}) {
+        if (in_layer && part.starts_with(start)) return true;
+      }
+      in_layer |= part == "layers";
+    }
+    return false;
   }
 };
 

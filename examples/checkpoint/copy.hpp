@@ -43,10 +43,12 @@ class CheckpointCopy {
   /// Called with the number of bytes written so far, and those in all; may throw to stop.
   using Progress = std::function<void(std::uint64_t, std::uint64_t)>;
 
-  /// `shapes`: of the tensors that will be written by write(); all others are copied. Throws
-  /// std::runtime_error.
+  /// `shapes`: of the tensors that will be written by write(); all others are copied. What else is
+  /// in the folder (the tokenizer) is copied at once, to fail before the work if that fails; config
+  /// and index come last. Throws std::runtime_error.
   CheckpointCopy(const CheckpointFolder& source, const std::filesystem::path& out,
-                 std::map<std::string, std::vector<std::int64_t>> shapes, Progress progress)
+                 std::map<std::string, std::vector<std::int64_t>> shapes, const OrderedJson& config,
+                 Progress progress)
       : source_(source), out_(out), shapes_(std::move(shapes)), progress_(std::move(progress)) {
     check_output_folder(source.path(), out);
     out_ = std::filesystem::absolute(out).lexically_normal();
@@ -58,6 +60,9 @@ class CheckpointCopy {
     }
     try {
       for (const Shard& shard : source.shards()) begin(shard);
+      texts_["config.json"] = json_text(config) + "\n";
+      if (source.index()) texts_[CheckpointFolder::index_name] = index_text(*source.index());
+      copy_files(source.path(), "");
     } catch (...) {
       discard();
       throw;
@@ -113,29 +118,19 @@ class CheckpointCopy {
     written_.insert(name);
   }
 
-  /// Writes the JSON files, copies what else is in the folder (the tokenizer), and gives the folder
-  /// its name. Weights in other formats are left out: they are of the old model.
-  void finish(const OrderedJson& config) {
+  /// What of the source's folder the copy doesn't have: weights in other formats, which are of the
+  /// old model; hidden folders and links to folders; what isn't a file.
+  const std::vector<std::string>& left_out() const { return left_out_; }
+
+  /// Writes config.json and the index, and gives the folder its name.
+  void finish() {
     if (written_.size() != shapes_.size()) {
       throw std::logic_error(std::to_string(shapes_.size() - written_.size()) +
                              " tensors were not written");
     }
     for (OutputFile& file : files_) file.close();
     files_.clear();
-    write_text("config.json", config.dump(2) + "\n");
-    if (source_.index()) {
-      OrderedJson index = *source_.index();
-      index["metadata"]["total_size"] = total_bytes_;
-      write_text(CheckpointFolder::index_name, index.dump(2) + "\n");
-    }
-    for (const auto& entry : std::filesystem::directory_iterator(source_.path())) {
-      static const std::set<std::string> weights = {".safetensors", ".bin", ".pt",   ".pth",
-                                                    ".gguf",        ".h5",  ".onnx", ".msgpack"};
-      const auto name = entry.path().filename();
-      if (!entry.is_regular_file() || weights.contains(name.extension().string())) continue;
-      if (name == "config.json" || name.string().ends_with(".index.json")) continue;
-      std::filesystem::copy_file(entry.path(), partial_ / name);
-    }
+    for (const auto& [name, text] : texts_) write_text(name, text);
     if (std::filesystem::exists(out_)) {
       throw std::runtime_error(out_.string() + ": has come to exist meanwhile");
     }
@@ -164,8 +159,12 @@ class CheckpointCopy {
     for (const auto& [name, tensor] : order) {
       const auto found = shapes_.find(*name);
       const auto& shape = found == shapes_.end() ? tensor->shape : found->second;
-      std::uint64_t bytes = bytes_of(tensor->dtype);
-      for (const std::int64_t n : shape) bytes *= static_cast<std::uint64_t>(n);
+      std::uint64_t bytes = tensor->bytes.size();
+      if (found != shapes_.end()) {
+        bytes = bytes_of(tensor->dtype);
+        for (const std::int64_t n : shape) bytes *= static_cast<std::uint64_t>(n);
+        elements_less_ += tensor->size() - bytes / bytes_of(tensor->dtype);
+      }
       places_[*name] = {files_.size(), end, bytes};
       header[*name] = {{"dtype", std::string(name_of(tensor->dtype))},
                        {"shape", shape},
@@ -190,6 +189,61 @@ class CheckpointCopy {
     if (progress_) progress_(done_bytes_, total_bytes_);
   }
 
+  /// The index with the sizes that the copy has.
+  std::string index_text(OrderedJson index) const {
+    OrderedJson& metadata = index["metadata"];
+    metadata["total_size"] = total_bytes_;
+    if (const auto found = metadata.find("total_parameters"); found != metadata.end()) {
+      const auto parameters = found->get<std::uint64_t>();
+      if (parameters < elements_less_) {
+        throw std::runtime_error((source_.path() / CheckpointFolder::index_name).string() +
+                                 ": total_parameters is " + std::to_string(parameters) +
+                                 ", but the tensors have more");
+      }
+      *found = parameters - elements_less_;
+    }
+    return json_text(index) + "\n";
+  }
+
+  /// Copies the files of a folder, and of those in it; `below` is its name within the source.
+  void copy_files(const std::filesystem::path& folder, const std::filesystem::path& below) {
+    static const std::set<std::string> weights = {".safetensors", ".bin",  ".pt",      ".pth",
+                                                  ".gguf",        ".h5",   ".onnx",    ".npz",
+                                                  ".onnx_data",   ".ckpt", ".msgpack", ".tflite"};
+    std::vector<std::filesystem::directory_entry> entries;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) entries.push_back(entry);
+    std::ranges::sort(entries);
+    for (const auto& entry : entries) {
+      const std::filesystem::path name = below / entry.path().filename();
+      const std::string last = name.filename().string();
+      std::error_code none;  // links that lead nowhere are left out
+      if (entry.is_directory(none)) {
+        if (entry.is_symlink(none) || last.starts_with('.')) {
+          left_out_.push_back(name.string());
+        } else {
+          copy_files(entry.path(), name);
+        }
+        continue;
+      }
+      if (is_written(name)) continue;
+      // params.json describes Mistral's and Meta's own weights.
+      if (!entry.is_regular_file(none) || weights.contains(name.extension().string()) ||
+          last.ends_with(".index.json") || last == "params.json") {
+        left_out_.push_back(name.string());
+        continue;
+      }
+      std::filesystem::create_directories((partial_ / name).parent_path());
+      std::filesystem::copy_file(entry.path(), partial_ / name);
+    }
+  }
+
+  /// Whether the copy has a file of that name of its own.
+  bool is_written(const std::filesystem::path& name) const {
+    return texts_.contains(name.string()) ||
+           std::ranges::any_of(source_.shards(),
+                               [&](const Shard& shard) { return name == shard.name(); });
+  }
+
   void write_text(const std::string& name, const std::string& text) {
     OutputFile file(partial_ / name);
     file.write(0, std::as_bytes(std::span(text)));
@@ -207,10 +261,13 @@ class CheckpointCopy {
   std::filesystem::path partial_;
   std::map<std::string, std::vector<std::int64_t>> shapes_;
   std::set<std::string> written_;
+  std::vector<std::string> left_out_;
+  std::map<std::string, std::string> texts_;  // of config.json and the index
   Progress progress_;
   std::vector<OutputFile> files_;
   std::map<std::string, Place> places_;
   std::uint64_t total_bytes_ = 0;
+  std::uint64_t elements_less_ = 0;  // than the source has
   std::uint64_t done_bytes_ = 0;
   bool finished_ = false;
 };

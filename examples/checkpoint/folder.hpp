@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// A Hugging Face checkpoint as it lies in its folder: config.json and one safetensors file, or
-// several with model.safetensors.index.json. Nothing is read into memory but the headers; tensors
-// are looked at through maps of the files. The folder comes from somewhere else: what it says is
-// checked before it is used.
+// A Hugging Face checkpoint as it lies in its folder: config.json and model.safetensors, or several
+// files with model.safetensors.index.json, or one safetensors file of another name. Nothing is read
+// into memory but the headers; tensors are looked at through maps of the files. The folder comes
+// from somewhere else: what it says is checked before it is used.
 #pragma once
 
 #include <algorithm>
@@ -14,12 +14,14 @@
 #include <gqa/core/scalar.hpp>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "checkpoint/model_config.hpp"
 #include "support/json.hpp"
 #include "support/mapped_file.hpp"
 #include "support/safetensors_header.hpp"
@@ -64,25 +66,23 @@ struct TensorPlace {
 class CheckpointFolder {
  public:
   static constexpr const char* index_name = "model.safetensors.index.json";
+  static constexpr const char* single_name = "model.safetensors";
 
   /// Throws std::runtime_error.
-  explicit CheckpointFolder(const std::filesystem::path& path) : path_(path) {
-    if (!std::filesystem::is_directory(path)) {
-      throw std::runtime_error(path.string() + ": not a folder");
-    }
-    config_ = read_json(path / "config.json");
-    if (std::filesystem::exists(path / index_name)) {
-      read_index();
+  explicit CheckpointFolder(const std::filesystem::path& path)
+      : path_(path), config_((check_is_folder(path), path / "config.json")) {
+    if (exists(index_name)) read_index();
+    // transformers takes the single file, too, if an index lies beside it; and what lies beside
+    // either is of other programs (Mistral's consolidated.safetensors).
+    const bool in_index = std::ranges::any_of(
+        weight_map_, [](const auto& entry) { return entry.second == single_name; });
+    if (exists(single_name) && !in_index) {
+      index_.reset();
+      shards_.emplace_back(path / single_name);
+    } else if (index_) {
+      open_shards();
     } else {
-      std::vector<std::filesystem::path> files;
-      for (const auto& entry : std::filesystem::directory_iterator(path)) {
-        if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
-      }
-      if (files.size() != 1) {
-        throw std::runtime_error(path.string() + ": has " + std::to_string(files.size()) +
-                                 " safetensors files and no " + index_name + " to say which");
-      }
-      shards_.emplace_back(files[0]);
+      shards_.emplace_back(only_safetensors_file());
     }
     for (const Shard& shard : shards_) {
       for (const auto& [name, tensor] : shard.tensors()) {
@@ -97,7 +97,7 @@ class CheckpointFolder {
   }
 
   const std::filesystem::path& path() const { return path_; }
-  const OrderedJson& config() const { return config_; }
+  const ModelConfig& config() const { return config_; }
   /// Of a checkpoint in several files.
   const std::optional<OrderedJson>& index() const { return index_; }
   const std::vector<Shard>& shards() const { return shards_; }
@@ -118,9 +118,9 @@ class CheckpointFolder {
   template <typename T = float>
   Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> matrix(
       const std::string& name, std::int64_t rows, std::int64_t cols) const {
+    check_matrix(name, rows, cols);
     const TensorPlace place = find(name);
     const FileTensor& tensor = *place.tensor;
-    check_shape(name, rows, cols);
     Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> result(rows, cols);
     with_type_of(tensor.dtype, [&]<typename From>(From) {
       if constexpr (Scalar<From>) {
@@ -129,12 +129,22 @@ class CheckpointFolder {
           std::memcpy(&value, tensor.bytes.data() + i * sizeof(From), sizeof(From));
           result.data()[i] = gqa::convert<T>(value);
         }
-      } else {
-        fail_at(place.shard->path(), tensor.byte, describe(name, tensor) + " isn't floating point");
       }
     });
     place.shard->forget(tensor);
     return result;
+  }
+
+  /// Throws std::runtime_error unless matrix() can read it.
+  void check_matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const {
+    check_shape(name, rows, cols);
+    const auto [shard, tensor] = find(name);
+    with_type_of(tensor->dtype, [&, shard = shard, tensor = tensor]<typename From>(From) {
+      if constexpr (!Scalar<From>) {
+        fail_at(shard->path(), tensor->byte,
+                describe(name, *tensor) + " is none of F16, BF16, F32, F64");
+      }
+    });
   }
 
   /// Throws std::runtime_error unless the tensor is [rows, cols], or [rows] for cols 1.
@@ -149,52 +159,79 @@ class CheckpointFolder {
   }
 
  private:
-  void read_index() {
-    const auto file = (path_ / index_name).string();
-    index_ = read_json(file);
-    const auto fail = [&](const std::string& what) {
-      throw std::runtime_error(file + ": " + what);
-    };
-    if (!index_->contains("weight_map") || !(*index_)["weight_map"].is_object()) {
-      fail("has no weight_map");
+  static void check_is_folder(const std::filesystem::path& path) {
+    if (!std::filesystem::is_directory(path)) {
+      throw std::runtime_error(path.string() + ": not a folder");
     }
-    std::vector<std::string> names;
-    for (const auto& [tensor, shard] : (*index_)["weight_map"].items()) {
-      if (!shard.is_string()) fail("the file of \"" + tensor + "\" isn't a string");
+  }
+  bool exists(const char* name) const { return std::filesystem::exists(path_ / name); }
+
+  std::filesystem::path only_safetensors_file() const {
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+      if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+    }
+    if (files.size() != 1) {
+      throw std::runtime_error(path_.string() + ": has " + std::to_string(files.size()) +
+                               " safetensors files and no " + index_name + " to say which");
+    }
+    return files[0];
+  }
+
+  [[noreturn]] void fail_index(const std::string& what) const {
+    throw std::runtime_error((path_ / index_name).string() + ": " + what);
+  }
+
+  void read_index() {
+    index_ = read_json(path_ / index_name);
+    const auto metadata = index_->find("metadata");
+    if (metadata != index_->end() && !metadata->is_null()) {
+      if (!metadata->is_object()) fail_index("metadata isn't an object");
+      if (metadata->contains("total_parameters") &&
+          !(*metadata)["total_parameters"].is_number_unsigned()) {
+        fail_index("total_parameters isn't a whole number");
+      }
+    }
+    const auto map = index_->find("weight_map");
+    if (map == index_->end() || !map->is_object()) fail_index("has no weight_map");
+    for (const auto& [tensor, shard] : map->items()) {
+      if (!shard.is_string()) fail_index("the file of \"" + tensor + "\" isn't a string");
       const auto name = shard.get<std::string>();
       // Nothing outside of the folder, whatever the index says.
       const std::filesystem::path as_path(name);
-      if (as_path.filename() != as_path || as_path.extension() != ".safetensors") {
-        fail("\"" + name + "\" is no safetensors file of this folder");
+      if (as_path.filename() != as_path || as_path.extension() != ".safetensors" ||
+          name.find('\0') != name.npos) {
+        fail_index(shard.dump() + " is no safetensors file of this folder");
       }
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+      weight_map_.emplace(tensor, name);
     }
-    if (names.empty()) fail("the weight_map is empty");
-    std::sort(names.begin(), names.end());
+    if (weight_map_.empty()) fail_index("the weight_map is empty");
+  }
+
+  void open_shards() {
+    std::set<std::string> names;
+    for (const auto& [tensor, shard] : weight_map_) names.insert(shard);
     shards_.reserve(names.size());  // places point into it
     for (const std::string& name : names) shards_.emplace_back(path_ / name);
   }
 
   /// The index and the files must name the same tensors.
   void check_index() const {
-    const auto file = (path_ / index_name).string();
-    const auto& map = (*index_)["weight_map"];
     for (const auto& [name, place] : tensors_) {
-      if (!map.contains(name) || map[name].get<std::string>() != place.shard->name()) {
-        throw std::runtime_error(file + ": does not say that \"" + name + "\" is in " +
-                                 place.shard->name());
+      const auto found = weight_map_.find(name);
+      if (found == weight_map_.end() || found->second != place.shard->name()) {
+        fail_index("does not say that \"" + name + "\" is in " + place.shard->name());
       }
     }
-    for (const auto& [name, shard] : map.items()) {
-      if (!tensors_.contains(name)) {
-        throw std::runtime_error(file + ": \"" + name + "\" is not in " + shard.get<std::string>());
-      }
+    for (const auto& [name, shard] : weight_map_) {
+      if (!tensors_.contains(name)) fail_index("\"" + name + "\" is not in " + shard);
     }
   }
 
   std::filesystem::path path_;
-  OrderedJson config_;
+  ModelConfig config_;
   std::optional<OrderedJson> index_;
+  std::map<std::string, std::string> weight_map_;  // of the index: tensor to file
   std::vector<Shard> shards_;
   std::map<std::string, TensorPlace> tensors_;
 };

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <gqa/ops/rope_scaling.hpp>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -35,6 +36,8 @@ struct LlamaConfig {
   std::int64_t max_len = 0;  ///< tokens that the model was trained to look back on
   float rms_norm_eps = 1e-5F;
   double rope_theta = 10000.0;
+  std::int64_t rotary_dim = 0;  ///< channels of a head that are rotated; 0: all
+  RopeScaling rope_scaling = NoRopeScaling{};
 
   std::int64_t head_dim() const { return hidden_size / num_heads; }
   std::int64_t kv_size() const { return num_kv_heads * head_dim(); }

@@ -3,81 +3,56 @@
 #include "llama/hugging_face.hpp"
 
 #include <cstdint>
-#include <fstream>
-#include <limits>
-#include <nlohmann/json.hpp>
-#include <stdexcept>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace gqa::examples {
 
-LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
-  const auto fail = [&](const std::string& what) {
-    throw std::runtime_error(path.string() + ": " + what);
-  };
-  std::ifstream stream(path);
-  if (!stream) fail("cannot open the file for reading");
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(stream);
-  } catch (const nlohmann::json::parse_error& error) {
-    fail("byte " + std::to_string(error.byte) + ": " + error.what());
-  }
-  if (!json.is_object()) fail("isn't a JSON object");
-
-  const auto whole = [&](const char* name) {
-    const bool found = json.contains(name) && json[name].is_number_unsigned();
-    if (!found) fail(std::string(name) + " is missing, or isn't a whole number");
-    const auto value = json[name].get<std::uint64_t>();
-    if (value == 0 || value > std::numeric_limits<std::int32_t>::max()) {
-      fail(std::string(name) + " is " + std::to_string(value));
-    }
-    return static_cast<std::int64_t>(value);
-  };
-  const auto refuse_unless = [&](const char* name, const nlohmann::json& only) {
-    if (json.contains(name) && json[name] != only) {
-      fail(std::string(name) + " is " + json[name].dump() + ", this example knows only " +
-           only.dump());
+LlamaConfig llama_config(const ModelConfig& model) {
+  const auto refuse_unless = [&](const char* name, const OrderedJson& only) {
+    const OrderedJson& value = model.value(name);
+    if (!value.is_null() && value != only) {
+      model.fail(std::string(name) + " is " + json_text(value) + ", this example knows only " +
+                 only.dump());
     }
   };
-  const auto real = [&](const char* name, double otherwise) {
-    if (!json.contains(name)) return otherwise;
-    if (!json[name].is_number()) fail(std::string(name) + " isn't a number");
-    const auto value = json[name].get<double>();
-    if (!(value > 0)) fail(std::string(name) + " is " + json[name].dump());
-    return value;
+  const auto needed = [&](const std::optional<std::int64_t>& value, const char* name) {
+    if (!value) model.fail(std::string(name) + " is missing");
+    return *value;
   };
-
   LlamaConfig config;
-  config.hidden_size = whole("hidden_size");
-  config.intermediate_size = whole("intermediate_size");
-  config.num_layers = whole("num_hidden_layers");
-  config.num_heads = whole("num_attention_heads");
-  config.num_kv_heads =
-      json.contains("num_key_value_heads") ? whole("num_key_value_heads") : config.num_heads;
-  config.vocab_size = whole("vocab_size");
-  config.max_len =
-      json.contains("max_position_embeddings") ? whole("max_position_embeddings") : 2048;
-  config.rms_norm_eps = static_cast<float>(real("rms_norm_eps", 1e-6));
-  config.rope_theta = real("rope_theta", 10000.0);
+  config.hidden_size = model.hidden_size;
+  config.intermediate_size = needed(model.intermediate_size, "intermediate_size");
+  config.num_layers = model.num_layers;
+  config.num_heads = model.num_heads;
+  config.num_kv_heads = model.num_kv_heads;
+  config.vocab_size = needed(model.vocab_size, "vocab_size");
+  config.max_len = model.max_position_embeddings.value_or(2048);
+  config.rms_norm_eps = static_cast<float>(model.rms_norm_eps);
 
   if (config.hidden_size % config.num_heads != 0) {
-    fail("num_attention_heads " + std::to_string(config.num_heads) +
-         " does not divide hidden_size " + std::to_string(config.hidden_size));
+    model.fail("num_attention_heads " + std::to_string(config.num_heads) +
+               " does not divide hidden_size " + std::to_string(config.hidden_size));
   }
   if (config.num_heads % config.num_kv_heads != 0) {
-    fail("num_key_value_heads " + std::to_string(config.num_kv_heads) +
-         " does not divide num_attention_heads " + std::to_string(config.num_heads));
+    model.fail("num_key_value_heads " + std::to_string(config.num_kv_heads) +
+               " does not divide num_attention_heads " + std::to_string(config.num_heads));
   }
   refuse_unless("model_type", "llama");
   refuse_unless("hidden_act", "silu");
   refuse_unless("head_dim", config.head_dim());
-  refuse_unless("rope_scaling", nullptr);
-  refuse_unless("rope_parameters", nullptr);
   refuse_unless("attention_bias", false);
   refuse_unless("mlp_bias", false);
+  const RopeConfig rope = model.rope();
+  config.rope_theta = rope.theta;
+  config.rotary_dim = rope.rotary_dim;
+  config.rope_scaling = rope.scaling;
   return config;
+}
+
+LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
+  return llama_config(ModelConfig(path));
 }
 
 namespace {

@@ -92,12 +92,14 @@ Llama::Llama(const LlamaConfig& config, std::uint64_t seed) : config_(config) {
 }
 
 Llama::Layer& Llama::add_layer(RopeStyle style) {
-  layers_.push_back(
-      {.attention = Attention({.hidden_size = config_.hidden_size,
-                               .num_heads = config_.num_heads,
-                               .num_kv_heads = config_.num_kv_heads,
-                               .rope = RopeConfig{.theta = config_.rope_theta, .style = style}}),
-       .rms_norm_eps = config_.rms_norm_eps});
+  layers_.push_back({.attention = Attention({.hidden_size = config_.hidden_size,
+                                             .num_heads = config_.num_heads,
+                                             .num_kv_heads = config_.num_kv_heads,
+                                             .rope = RopeConfig{.theta = config_.rope_theta,
+                                                                .rotary_dim = config_.rotary_dim,
+                                                                .style = style,
+                                                                .scaling = config_.rope_scaling}}),
+                     .rms_norm_eps = config_.rms_norm_eps});
   return layers_.back();
 }
 

@@ -196,7 +196,7 @@ OrderedJson read_json(const std::filesystem::path& path, const JsonRules& rules)
   const std::uint64_t bytes = std::min(file.size(), rules.max_bytes + 1);
   std::string text(static_cast<std::size_t>(bytes), '\0');
   file.read(0, reinterpret_cast<std::byte*>(text.data()), bytes);
-  OrderedJson json = parse_json(text, name, 0, rules);
+  OrderedJson json = parse_json(text, name, 1, rules);
   if (!json.is_object()) throw std::runtime_error(name + ": isn't a JSON object");
   return json;
 }

@@ -31,7 +31,8 @@ struct JsonRules {
 OrderedJson parse_json(std::string_view text, const std::string& file, std::uint64_t first_byte = 0,
                        const JsonRules& rules = {});
 
-/// The object in a regular file. Throws std::runtime_error that names the file.
+/// The object in a regular file. Throws std::runtime_error that names the file and the byte,
+/// counted from 1 as editors count in text.
 OrderedJson read_json(const std::filesystem::path& path, const JsonRules& rules = {});
 
 /// As Python's json.dumps(value, indent=2) writes it.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,9 @@
 namespace gqa::test {
 
 /// A folder with config.json and model.safetensors: attention layers of 4 query heads and 2 KV
-/// heads, and nothing else.
-inline void write_checkpoint(const std::filesystem::path& folder, int layers) {
+/// heads, and what `more` adds.
+inline void write_checkpoint(const std::filesystem::path& folder, int layers,
+                             const std::function<void(examples::SafeTensorsWriter&)>& more = {}) {
   constexpr std::int64_t hidden = 8, head_dim = 2, heads = 4, kv_heads = 2;
   std::filesystem::create_directory(folder);
   std::ofstream(folder / "config.json")
@@ -37,6 +39,7 @@ inline void write_checkpoint(const std::filesystem::path& folder, int layers) {
     add(layer, "v", kv_heads * head_dim, hidden);
     add(layer, "o", hidden, heads * head_dim);
   }
+  if (more) more(file);
   file.write(folder / "model.safetensors");
 }
 

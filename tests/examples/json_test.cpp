@@ -160,7 +160,7 @@ TEST(Json, FilesAreBoundedAndNamed) {
   refused(folder.path() / "none.json", {"cannot open"});
   refused(folder.path(), {"not a regular file"});
   refused(folder.file("list.json", "[]"), {"isn't a JSON object"});
-  refused(folder.file("half.json", "{\"a\": "), {"byte 6"});
+  refused(folder.file("half.json", "{\"a\": "), {"byte 7"});
   const auto huge = folder.file("huge.json", "{}");
   std::filesystem::resize_file(huge, 3'000'000'000);  // sparse: takes no room on the disk
   refused(huge, {"limit of 100000000"});

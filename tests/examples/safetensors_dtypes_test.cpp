@@ -36,7 +36,9 @@ TEST(SafeTensorsDTypes, EveryTypeOfTheFormatIsKnownByItsSize) {
       {"F6_E3M2", 6},     {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
       {"F8_E5M2FNUZ", 8}, {"C64", 64}};
   EXPECT_EQ(bits.size(), all_dtypes.size());
-  for (const auto& [dtype, size] : bits) {
+  for (const auto& known : bits) {
+    const std::string& dtype = known.first;  // clang before 16 captures no structured bindings
+    const std::size_t size = known.second;
     SCOPED_TRACE(dtype);
     const SafeTensors file(test::as_bytes(file_with(dtype, "[4,6]", 24 * size / 8)), "model.st");
     EXPECT_EQ(file.to_float("x"), std::vector<float>{2.5F});
