@@ -48,6 +48,9 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
             options.max_capacity);
     buffer_ = zeros(tokens_);
   }
+  GQA_TAG KvCache(KvCache&&) noexcept = default;
+  GQA_TAG KvCache& operator=(KvCache&&) noexcept = default;
+  GQA_TAG ~KvCache() = default;
 
   /// Tokens per sequence that append accepts; see allocated() for those that there is memory for.
   GQA_TAG Index capacity() const { return max_tokens_; }

@@ -47,6 +47,9 @@ class KvCacheStack {
     reserve_layers(num_layers);
     for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(allocator, options);
   }
+  GQA_TAG KvCacheStack(KvCacheStack&&) noexcept = default;
+  GQA_TAG KvCacheStack& operator=(KvCacheStack&&) noexcept = default;
+  GQA_TAG ~KvCacheStack() = default;
 
   GQA_TAG Index num_layers() const { return std::ssize(layers_); }
   GQA_TAG Cache& operator[](Index layer) { return layers_[checked(layer)]; }

@@ -66,6 +66,9 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     const Index most = (std::min)(pages_for(options.capacity), allocator_->pages());
     for (Index b = 0; b < options.batch; ++b) pages_.emplace_back(allocator_, most);
   }
+  GQA_TAG PagedKvCache(PagedKvCache&&) noexcept = default;
+  GQA_TAG PagedKvCache& operator=(PagedKvCache&&) noexcept = default;
+  GQA_TAG ~PagedKvCache() = default;
 
   /// Null once the cache was moved from.
   GQA_TAG const std::shared_ptr<PageAllocator>& allocator() const { return allocator_; }
@@ -97,6 +100,10 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   /// references to the pages, whatever becomes of the sequence and the cache.
   class Prefix {
    public:
+    GQA_TAG Prefix(Prefix&&) noexcept = default;
+    GQA_TAG Prefix& operator=(Prefix&&) noexcept = default;
+    GQA_TAG ~Prefix() = default;
+
     GQA_TAG Index length() const { return length_; }
 
    private:

@@ -59,10 +59,14 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     kept_blocks_ = ceil_div(options.keep_first, block_keys);
     // A stretch of `held` tokens that begins with the last token of a block touches this many.
     ring_blocks_ = ceil_div(held() - 1, block_keys) + 1;
-    oldest_.resize(Base::at(options.batch), kept_blocks_);
+    oldest_.resize(Base::at(options.batch));
+    for (Index& oldest : oldest_) oldest = kept_blocks_;
     buffer_ = AlignedBuffer(static_cast<std::size_t>(bytes()));
     std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0});
   }
+  GQA_TAG RingKvCache(RingKvCache&&) noexcept = default;
+  GQA_TAG RingKvCache& operator=(RingKvCache&&) noexcept = default;
+  GQA_TAG ~RingKvCache() = default;
 
   GQA_TAG const Options& options() const { return options_; }
   /// A sequence may go on for ever.

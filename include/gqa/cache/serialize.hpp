@@ -61,8 +61,9 @@ struct SavedCache {
     return (std::min)(end, (first / block_keys + 1) * block_keys) - first;
   }
   template <typename Base>
-  GQA_TAG static std::vector<std::byte> buffer(const Base& cache) {
-    return std::vector<std::byte>(static_cast<std::size_t>(block_keys * cache.bytes_per_token()));
+  GQA_TAG static detail::Vector<std::byte> buffer(const Base& cache) {
+    return detail::Vector<std::byte>(
+        static_cast<std::size_t>(block_keys * cache.bytes_per_token()));
   }
 
   template <typename Base>
@@ -114,7 +115,7 @@ struct SavedCache {
     out.index(gone.begin);
     out.index(gone.end);
     out.checksum();
-    std::vector<std::byte> bytes = buffer(cache);
+    detail::Vector<std::byte> bytes = buffer(cache);
     for (Index first = 0; first < length;) {
       if (first == gone.begin) first = gone.end;
       const Index count = chunk(first, length);
@@ -146,7 +147,7 @@ struct SavedCache {
       in.fail(at + 8, "tokens [", gone.begin, ", ", gone.end, ") of ", length,
               " are gone, and this ", cache.name(), " needs some of them");
     }
-    std::vector<std::byte> bytes = buffer(cache);
+    detail::Vector<std::byte> bytes = buffer(cache);
     for (Index first = 0; first < length;) {
       if (first == gone.begin && first != gone.end) {
         first = gone.end;
@@ -211,10 +212,10 @@ struct SavedCache {
   }
   /// `read(layer, name)` for all layers; throws unless each has the lengths of the first one.
   template <typename Cache, typename Read>
-  GQA_TAG static std::vector<Cache> read_layers(Index layers, std::istream& in,
+  GQA_TAG static UniqueVector<Cache> read_layers(Index layers, std::istream& in,
                                                 const std::string& name, Read read) {
     read_stack_header(layers, in, name);
-    std::vector<Cache> fresh;
+    UniqueVector<Cache> fresh;
     fresh.reserve(static_cast<std::size_t>(layers));
     for (Index i = 0; i < layers; ++i) {
       fresh.push_back(read(i, message(name, ", layer ", i)));

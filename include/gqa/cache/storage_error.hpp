@@ -55,13 +55,13 @@ GQA_TAG StorageError storage_error(const Cache& cache, Index sequence, Index fir
   using T = AccumulatorOf<typename Cache::Storage>;
   const auto keys = view(k);
   const auto values = view(v);
-  const auto held = [](const TensorShape& shape, std::vector<T>& memory) {
+  const auto held = [](const TensorShape& shape, detail::Vector<T>& memory) {
     const Index bytes = memory_bytes(
         "storage_error", {shape.batch, shape.tokens, shape.heads, shape.dim, Index{sizeof(T)}});
     memory.resize(static_cast<std::size_t>(bytes) / sizeof(T));
     return TensorView<T>(memory.data(), shape);
   };
-  std::vector<T> key_memory, value_memory;
+  detail::Vector<T> key_memory, value_memory;
   const auto held_keys = held(keys.shape(), key_memory);
   const auto held_values = held(values.shape(), value_memory);
   cache.read(sequence, first, held_keys, held_values);

@@ -14,6 +14,7 @@
 
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/unique_vector.hpp"
+#include "gqa/core/vector.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/layout/pack.hpp"
 #include "gqa/layout/stored.hpp"
@@ -48,8 +49,10 @@ concept KvStore =
 
 namespace detail {
 
-struct SavedCache;    // serialize.hpp
+struct SavedCache;  // serialize.hpp
+inline namespace GQA_ISA {
 struct TokensToMove;  // context_shift.hpp
+}
 
 /// Tokens [begin, end) of a sequence.
 struct TokenRange {
@@ -235,11 +238,11 @@ class StripCache {
             ": heads are not set: num_kv_heads ", heads_.num_kv_heads(), ", head_dim ",
             heads_.head_dim(), ", value_dim ", heads_.value_dim());
     check_head_dim<Storage>(name, heads_.head_dim());
-    lengths_.resize(at(batch), 0);
+    lengths_.resize(at(batch));
     slots_.resize(at(batch));
     for (Index b = 0; b < batch; ++b) slots_[at(b)] = b;
     next_slots_.resize(at(batch));
-    wanted_.resize(at(batch), 0);
+    wanted_.resize(at(batch));
   }
   GQA_TAG StripCache(StripCache&&) noexcept = default;
   GQA_TAG StripCache& operator=(StripCache&&) noexcept = default;
@@ -360,10 +363,10 @@ class StripCache {
     }
   }
   /// The tokens from `first` on in this way; throws what read() would throw.
-  GQA_TAG std::vector<std::byte> stored_from(Index sequence, Index first) const {
+  GQA_TAG Vector<std::byte> stored_from(Index sequence, Index first) const {
     const Index length = this->length(sequence);
     cache().check_held("read", sequence, first, length);
-    std::vector<std::byte> bytes(at((length - first) * bytes_per_token()));
+    Vector<std::byte> bytes(at((length - first) * bytes_per_token()));
     for (Index t = first, end = 0; t < length; t = end) {
       end = (std::min)(length, (t / block_keys + 1) * block_keys);
       get_stored(slot(sequence), t, end - t, bytes.data() + (t - first) * bytes_per_token());

@@ -10,6 +10,7 @@
 
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "gqa/core/sizes.hpp"
 

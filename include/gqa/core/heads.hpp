@@ -6,8 +6,11 @@
 // Dynamic, Eigen's word for "known at run time".
 #pragma once
 
+#include <cmath>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "gqa/core/config.hpp"
@@ -22,9 +25,18 @@ inline constexpr int Dynamic = -1;
 template <typename... Parts>
 GQA_TAG std::string message(const Parts&... parts) {
   std::string text;
-  const auto add = [&text](const auto& part) {
-    if constexpr (requires { std::to_string(part); }) {
-      text += std::to_string(part);
+  const auto add = [&text]<typename Part>(const Part& part) {
+    if constexpr (std::is_arithmetic_v<Part>) {
+      // Not std::to_string(), which may be one symbol for all translation units: see GQA_TAG.
+      char digits[32];
+      if constexpr (std::is_floating_point_v<Part>) {
+        const double size = std::abs(static_cast<double>(part));
+        const bool plain = size == 0 || (size >= 1e-4 && size < 1e15);
+        std::snprintf(digits, sizeof digits, plain ? "%f" : "%g", static_cast<double>(part));
+      } else {
+        std::snprintf(digits, sizeof digits, "%lld", static_cast<long long>(part));
+      }
+      text += digits;
     } else if constexpr (requires { to_string(part); }) {
       text += to_string(part);
     } else {

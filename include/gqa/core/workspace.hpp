@@ -18,6 +18,9 @@ class Workspace {
  public:
   GQA_TAG Workspace() = default;
   GQA_TAG explicit Workspace(std::size_t bytes) : buffer_(bytes) {}
+  GQA_TAG Workspace(Workspace&&) noexcept = default;
+  GQA_TAG Workspace& operator=(Workspace&&) noexcept = default;
+  GQA_TAG ~Workspace() = default;
 
   /// At least `bytes` bytes at a multiple of gqa::alignment, with arbitrary contents. What an
   /// earlier reserve() returned is no longer valid. Throws std::bad_alloc, std::length_error (more
@@ -40,7 +43,7 @@ class Workspace {
   /// Scratch for a call nested in one that already holds this workspace's memory, as attend()
   /// inside a module's forward(). Made at its first use.
   GQA_TAG Workspace& nested() {
-    if (!nested_) nested_ = std::make_unique<Workspace>();
+    if (!nested_) nested_.reset(new Workspace);  // make_unique() would carry no tag
     nested_->set_working_set(working_set_);
     return *nested_;
   }

@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "gqa/core/vector.hpp"
 #include "gqa/kernel/backward_call.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 #include "gqa/layout/pack.hpp"
@@ -20,6 +21,7 @@
 
 namespace gqa {
 namespace detail {
+inline namespace GQA_ISA {
 
 /// Adds up the gradients of one KV head.
 template <typename Call>
@@ -27,7 +29,7 @@ class ReferenceGradient {
  public:
   using T = typename Call::T;
 
-  GQA_TAG ReferenceGradient(const Call& call, Index batch, Index kv_head)
+  ReferenceGradient(const Call& call, Index batch, Index kv_head)
       : call_(call),
         b_(batch),
         kv_head_(kv_head),
@@ -41,7 +43,7 @@ class ReferenceGradient {
     copy_rows(call.source, b_, kv_head, k_.data(), v_.data(), present_.get());
   }
 
-  GQA_TAG void add_row(Index h, Index i) {
+  void add_row(Index h, Index i) {
     const AttentionShape& shape = call_.shape;
     const Index dim = shape.head_dim, value_dim = shape.value_dim;
     const auto* q = call_.q.row(b_, i, h);
@@ -50,7 +52,7 @@ class ReferenceGradient {
       Index j;
       double p, dp, of_score, of_bias;
     };
-    std::vector<Pair> pairs;  // what the row sees
+    Vector<Pair> pairs;  // what the row sees
 
     // t = rules(scale q·k), dp = dout vᵀ
     const double sink = call_.rules.sink(h);
@@ -81,7 +83,7 @@ class ReferenceGradient {
     double mean = 0;
     for (Pair& pair : pairs) mean += (pair.p /= sum) * pair.dp;
 
-    std::vector<double> dq(size(dim));
+    Vector<double> dq(size(dim));
     for (const auto& [j, p, dp, of_score, of_bias] : pairs) {
       const double dt = p * (dp - mean), ds = scale_ * dt * of_score;
       for (Index c = 0; c < dim; ++c) {
@@ -108,7 +110,7 @@ class ReferenceGradient {
     write(call_.dq.row(b_, i, h), dq.data(), dim);
   }
 
-  GQA_TAG void write_keys() const {
+  void write_keys() const {
     for (Index j = 0; j < kv_len_; ++j) {
       write(call_.dk.row(b_, j, kv_head_), dk_.data() + j * call_.shape.head_dim,
             call_.shape.head_dim);
@@ -118,23 +120,23 @@ class ReferenceGradient {
   }
 
  private:
-  GQA_TAG static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
+  static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
   template <typename To>
-  GQA_TAG static void write(To* to, const double* from, Index n) {
+  static void write(To* to, const double* from, Index n) {
     std::transform(from, from + n, to, convert<To, double>);
   }
 
   const Call& call_;
   Index b_, kv_head_, kv_len_;
   double scale_;
-  std::vector<double> k_, v_;    // [kv_len, head_dim], [kv_len, value_dim]
-  std::vector<double> dk_, dv_;  // likewise
+  Vector<double> k_, v_;    // [kv_len, head_dim], [kv_len, value_dim]
+  Vector<double> dk_, dv_;  // likewise
   std::unique_ptr<bool[]> present_;
 };
 
 /// Zeroes everything that a backward pass adds to, or that belongs to no query or key.
 template <typename T>
-GQA_TAG void zero(const TensorView<T>& x) {
+void zero(const TensorView<T>& x) {
   for (Index b = 0; b < x.batch(); ++b) {
     for (Index t = 0; t < x.tokens(); ++t) {
       for (Index h = 0; h < x.heads(); ++h) std::fill_n(x.row(b, t, h), x.dim(), T(0));
@@ -142,6 +144,7 @@ GQA_TAG void zero(const TensorView<T>& x) {
   }
 }
 
+}  // namespace GQA_ISA
 }  // namespace detail
 
 /// attend_backward()'s twin: the gradients dq, dk, dv (and those that options ask for) of

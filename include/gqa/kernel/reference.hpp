@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "gqa/core/vector.hpp"
 #include "gqa/kernel/call.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 #include "gqa/layout/pack.hpp"
@@ -42,18 +43,19 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
     const Index kv_len = kv.length(b);
     const auto n = static_cast<std::size_t>(kv_len);
     for (Index kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
-      std::vector<double> k(n * static_cast<std::size_t>(shape.head_dim));   // [kv_len, head_dim]
-      std::vector<double> v(n * static_cast<std::size_t>(shape.value_dim));  // [kv_len, value_dim]
-      const auto present = std::make_unique<bool[]>(n);                      // [kv_len]
+      detail::Vector<double> k(n * static_cast<std::size_t>(shape.head_dim));  // [kv_len, head_dim]
+      detail::Vector<double> v(n *
+                               static_cast<std::size_t>(shape.value_dim));  // [kv_len, value_dim]
+      const auto present = std::make_unique<bool[]>(n);                     // [kv_len]
       copy_rows(kv, b, kv_head, k.data(), v.data(), present.get());
 
       for (Index h = kv_head * shape.group(); h < (kv_head + 1) * shape.group(); ++h) {
         for (Index i = 0; i < (call.is_packed() ? call.q_len(b) : shape.q_len); ++i) {
           const bool exists = i < call.q_len(b);  // else: padding behind a shorter sequence
           const auto* q_row = call.q_row(b, i, h);
-          std::vector<double> s(n), p(n);
-          std::vector<char> seen(n);
-          const auto show = [&](ScoreStage stage, const std::vector<double>& x) {
+          detail::Vector<double> s(n), p(n);
+          detail::Vector<char> seen(n);
+          const auto show = [&](ScoreStage stage, const detail::Vector<double>& x) {
             if (!options.scores || options.stage != stage) return;
             double* row =
                 options.scores + ((b * shape.num_heads + h) * shape.q_len + i) * shape.kv_len;

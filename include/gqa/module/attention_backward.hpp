@@ -34,6 +34,11 @@ GQA_TAG TensorView<T> take_tensor(Carver& carver, const TensorShape& shape) {
 template <typename T>
 class AttentionRecord {
  public:
+  GQA_TAG AttentionRecord() = default;
+  GQA_TAG AttentionRecord(AttentionRecord&&) noexcept = default;
+  GQA_TAG AttentionRecord& operator=(AttentionRecord&&) noexcept = default;
+  GQA_TAG ~AttentionRecord() = default;
+
   /// Bytes that it holds.
   GQA_TAG std::size_t bytes() const { return buffer_.bytes(); }
 

@@ -20,22 +20,23 @@
 
 namespace gqa {
 namespace detail {
+inline namespace GQA_ISA {
 
 /// The tokens [first, length) of a sequence as they are stored, so that they move without being
 /// rounded once more.
 struct TokensToMove {
-  std::vector<std::byte> bytes;  // [tokens][num_kv_heads][StripLayout::token_bytes()]
+  Vector<std::byte> bytes;  // [tokens][num_kv_heads][StripLayout::token_bytes()]
 
   template <typename Cache, typename Storage, typename HeadsT>
-  GQA_TAG TokensToMove(const StripCache<Cache, Storage, HeadsT>& cache, Index sequence, Index first)
+  TokensToMove(const StripCache<Cache, Storage, HeadsT>& cache, Index sequence, Index first)
       : bytes(cache.stored_from(sequence, first)) {}
 
   /// Calls turn(key) for the key of each token and head, numbers of T, and stores it again.
   template <typename T, typename Cache, typename Storage, typename HeadsT, typename Turn>
-  GQA_TAG void turn_keys(const StripCache<Cache, Storage, HeadsT>& cache, Turn turn) {
+  void turn_keys(const StripCache<Cache, Storage, HeadsT>& cache, Turn turn) {
     const StripLayout<Storage>& layout = cache.strips();
-    std::vector<Storage> block(static_cast<std::size_t>(layout.block_elements()));
-    std::vector<T> key(static_cast<std::size_t>(layout.head_dim()));
+    Vector<Storage> block(static_cast<std::size_t>(layout.block_elements()));
+    Vector<T> key(static_cast<std::size_t>(layout.head_dim()));
     const auto token_bytes = static_cast<std::size_t>(layout.token_bytes());
     for (std::size_t at = 0; at < bytes.size(); at += token_bytes) {
       put_stored_token(layout, block.data(), 0, bytes.data() + at);
@@ -47,18 +48,18 @@ struct TokensToMove {
   }
 
   template <typename Cache>
-  GQA_TAG Index count(const Cache& cache) const {
+  Index count(const Cache& cache) const {
     return std::ssize(bytes) / cache.bytes_per_token();
   }
   template <typename Cache, typename Storage, typename HeadsT>
-  GQA_TAG void append_to(StripCache<Cache, Storage, HeadsT>& cache, Index sequence) const {
+  void append_to(StripCache<Cache, Storage, HeadsT>& cache, Index sequence) const {
     cache.append_stored("append", sequence, count(cache), bytes.data());
   }
 };
 
 /// Replaces tokens [first, length) of a sequence by these, which are fewer; in full or not at all.
 template <KvStore Cache>
-GQA_TAG void replace_tail(Cache& cache, Index sequence, Index first, const TokensToMove& tokens) {
+void replace_tail(Cache& cache, Index sequence, Index first, const TokensToMove& tokens) {
   if constexpr (requires { cache.share_prefix(sequence, first); }) {
     // Pages that others share don't become free: the new ones come first.
     Cache fresh(cache.allocator(), {.batch = 1,
@@ -74,8 +75,6 @@ GQA_TAG void replace_tail(Cache& cache, Index sequence, Index first, const Token
     tokens.append_to(cache, sequence);
   }
 }
-
-inline namespace GQA_ISA {
 
 /// Turns keys back by `count` positions.
 template <typename T>
@@ -98,18 +97,17 @@ class TurnBack {
 
  private:
   const RopeTable<T>& rope_;
-  std::vector<T> cos_, sin_;
+  Vector<T> cos_, sin_;
 };
 
-}  // namespace GQA_ISA
-
 template <KvStore Cache>
-GQA_TAG void check_dropped(const Cache& cache, Index sequence, Index begin, Index end) {
+void check_dropped(const Cache& cache, Index sequence, Index begin, Index end) {
   require(begin >= 0 && begin <= end && end <= cache.length(sequence), "drop_tokens: tokens [",
           begin, ", ", end, ") are outside of [0, ", cache.length(sequence), ") (sequence ",
           sequence, ")");
 }
 
+}  // namespace GQA_ISA
 }  // namespace detail
 
 /// Drops tokens [begin, end) of one sequence of a cache whose keys have no positions in them.

@@ -30,8 +30,11 @@ class MultiHeadAttention {
   /// All weights are zero. Throws std::invalid_argument.
   GQA_TAG explicit MultiHeadAttention(const MultiHeadAttentionConfig& config)
       : config_(resolved(config)), weights_(config_) {
-    if (config_.rope) rope_.emplace(*config_.rope, config_.head_dim, config_.rope_table_positions);
+    if (config_.rope) rope_ = {*config_.rope, config_.head_dim, config_.rope_table_positions};
   }
+  GQA_TAG MultiHeadAttention(MultiHeadAttention&&) noexcept = default;
+  GQA_TAG MultiHeadAttention& operator=(MultiHeadAttention&&) noexcept = default;
+  GQA_TAG ~MultiHeadAttention() = default;
 
   /// Without zeros that stand for defaults.
   GQA_TAG const MultiHeadAttentionConfig& config() const { return config_; }
@@ -273,7 +276,7 @@ class MultiHeadAttention {
             config_.kv_hidden_size, " from x, whose hidden_size is ", config_.hidden_size);
   }
   GQA_TAG detail::AttentionLayer<T> layer() const {
-    return {config_, weights_, rope_ ? &*rope_ : nullptr};
+    return {config_, weights_, config_.rope ? &rope_ : nullptr};
   }
 
   template <typename X>
@@ -325,7 +328,7 @@ class MultiHeadAttention {
 
   MultiHeadAttentionConfig config_;
   AttentionWeights<T> weights_;
-  std::optional<RopeTable<T>> rope_;
+  RopeTable<T> rope_;  // of config_.rope
 };
 
 }  // namespace gqa

@@ -39,6 +39,9 @@ class AttentionWeights {
     carve(buffer_.data());
     set_zero();
   }
+  GQA_TAG AttentionWeights(AttentionWeights&&) noexcept = default;
+  GQA_TAG AttentionWeights& operator=(AttentionWeights&&) noexcept = default;
+  GQA_TAG ~AttentionWeights() = default;
 
   /// A matrix [rows, cols] or a vector [rows], cols 1; 0 rows if the configuration has no such
   /// weight.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "gqa/core/scalar.hpp"
+#include "gqa/core/vector.hpp"
 #include "gqa/core/view.hpp"
 
 namespace gqa {
@@ -83,7 +84,7 @@ class KeyMean {
     heads_ = keys.heads();
     dim_ = keys.dim();
     memory_bytes("KeyMean", {heads_, dim_, Index{sizeof(double)}});
-    std::vector<double> sums(at(heads_, 0));
+    detail::Vector<double> sums(at(heads_, 0));
     for_each_row(keys, [&](const auto* row, Index h) {
       for (Index c = 0; c < dim_; ++c) sums[at(h, c)] += convert<double>(row[c]);
     });

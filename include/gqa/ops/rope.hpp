@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "gqa/core/scalar.hpp"
+#include "gqa/core/vector.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/ops/rope_scaling.hpp"
 
@@ -75,6 +76,9 @@ class RopePositions {
 template <typename Real = float>
 class RopeTable {
  public:
+  /// An empty one, to be assigned to: apply_rope() refuses it.
+  GQA_TAG RopeTable() = default;
+
   /// `table_positions` rows of cos and sin are kept, 2 * rotary_dim / 2 numbers each. Other
   /// positions (negative ones too) are computed when met: some 20 ns per pair and token, for all
   /// heads at once. Throws std::invalid_argument, and std::length_error for more than memory has.
@@ -158,8 +162,6 @@ class RopeTable {
   }
 
  private:
-  GQA_TAG RopeTable() = default;
-
   GQA_TAG void check_rotary_dim() const {
     require(head_dim_ > 0, "head_dim must be positive, is ", head_dim_);
     require(rotary_dim() > 0 && rotary_dim() % 2 == 0 && rotary_dim() <= head_dim_,
@@ -210,7 +212,7 @@ class RopeTable {
     return static_cast<std::size_t>(bytes) / sizeof(Real);
   }
   GQA_TAG void fill_table(Index positions) {
-    std::vector<Real> row(static_cast<std::size_t>(2 * pairs()));
+    detail::Vector<Real> row(static_cast<std::size_t>(2 * pairs()));
     cos_.reserve(table_size(positions));
     sin_.reserve(table_size(positions));
     for (Index p = 0; p < positions; ++p) {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Translation units compiled with different -march in one program: each runs its own code, and any
-// of them reads a cache that any other has filled.
+// Translation units compiled with different -march in one program, linked in every order, on this
+// machine and on emulated ones that lack some of their instructions: each runs its own code, and
+// any of them reads a cache that any other has filled, and runs a layer that any other has made.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -17,13 +19,18 @@
 namespace {
 
 using unit::Cache;
+using unit::head_dim;
+using unit::hidden_size;
+using unit::Layer;
+using unit::num_heads;
+using unit::num_kv_heads;
 using unit::Unit;
 
-constexpr gqa::Index kv_len = 100, num_heads = 6, num_kv_heads = 2, head_dim = 40;
+constexpr gqa::Index kv_len = 100;
 
 std::vector<const Unit*> units_that_run_here() {
   std::vector<const Unit*> units;
-  for (const Unit* u : {&unit::baseline, &unit::avx2, &unit::native, &unit::again}) {
+  for (const Unit* u : {&unit::baseline, &unit::avx2, &unit::avx512, &unit::native, &unit::again}) {
     if (u->runs_here()) units.push_back(u);
   }
   return units;
@@ -46,8 +53,7 @@ struct Tensors {
 };
 
 std::vector<float> decode(const Unit& writer, const Unit& reader, const Tensors& t) {
-  const std::unique_ptr<Cache, void (*)(Cache*)> cache(
-      writer.make(gqa::Heads<>(num_heads, num_kv_heads, head_dim)), writer.destroy);
+  const std::unique_ptr<Cache, void (*)(Cache*)> cache(writer.make_cache(), writer.destroy_cache);
   writer.append(*cache, {t.k.data(), t.kv_shape}, {t.v.data(), t.kv_shape});
   std::vector<float> out(t.q.size());
   reader.attend({t.q.data(), t.q_shape}, *cache, {out.data(), t.q_shape});
@@ -78,10 +84,45 @@ std::vector<double> expected(const Tensors& t) {
   return out;
 }
 
+/// A layer made by one unit and run by another: 20 tokens with a cache, one more, and all 21
+/// without.
+struct LayerResults {
+  std::vector<float> cached, whole;
+};
+LayerResults run_layer(const Unit& maker, const Unit& runner) {
+  constexpr gqa::Index kv_width = num_kv_heads * head_dim, tokens = 21;
+  const std::vector<float> wq = random_numbers(hidden_size * hidden_size, 4);
+  const std::vector<float> wk = random_numbers(kv_width * hidden_size, 5);
+  const std::vector<float> wv = random_numbers(kv_width * hidden_size, 6);
+  const std::vector<float> wo = random_numbers(hidden_size * hidden_size, 7);
+  std::vector<float> x = random_numbers(tokens * hidden_size, 8);
+  for (float& number : x) number *= 0.05f;  // scores of a size at which several keys matter
+  const float* const weights[] = {wq.data(), wk.data(), wv.data(), wo.data()};
+  const std::unique_ptr<Layer, void (*)(Layer*)> layer(maker.make_layer(weights),
+                                                       maker.destroy_layer);
+  const std::unique_ptr<Cache, void (*)(Cache*)> cache(maker.make_cache(), maker.destroy_cache);
+  LayerResults y{std::vector<float>(x.size()), std::vector<float>(x.size())};
+  const gqa::TensorShape prompt{1, tokens - 1, 1, hidden_size}, one{1, 1, 1, hidden_size};
+  const gqa::Index last = (tokens - 1) * hidden_size;
+  runner.forward(*layer, {x.data(), prompt}, {y.cached.data(), prompt}, cache.get());
+  runner.forward(*layer, {x.data() + last, one}, {y.cached.data() + last, one}, cache.get());
+  const gqa::TensorShape all{1, tokens, 1, hidden_size};
+  runner.forward(*layer, {x.data(), all}, {y.whole.data(), all}, nullptr);
+  return y;
+}
+
 TEST(Units, EachRunsCodeForItsOwnInstructionSet) {
   EXPECT_STREQ(unit::baseline.isa(), "generic");
   EXPECT_STREQ(unit::avx2.isa(), "avx2");
-  EXPECT_STREQ(unit::native.isa(), unit::again.isa());
+  EXPECT_STREQ(unit::avx512.isa(), "avx512");
+  EXPECT_STREQ(unit::avx2.isa(), unit::again.isa());
+}
+
+/// An emulated processor is asked for with the number of units that it should be able to run.
+TEST(Units, TheProcessorIsTheOneAskedFor) {
+  const char* const expected = std::getenv("GQA_EXPECTED_UNITS");
+  if (!expected) GTEST_SKIP() << "GQA_EXPECTED_UNITS is set where a processor is emulated";
+  EXPECT_EQ(units_that_run_here().size(), std::strtoul(expected, nullptr, 10));
 }
 
 TEST(Units, EveryUnitReadsTheCacheOfEveryOtherCorrectly) {
@@ -111,10 +152,27 @@ TEST(Units, TheBitsDependOnTheReaderAloneNotOnWhoFilledTheCache) {
 }
 
 TEST(Units, TwoUnitsOfOneInstructionSetGiveTheSameBits) {
+  if (!unit::again.runs_here()) GTEST_SKIP() << "this machine lacks AVX2";
   const Tensors t;
-  const std::vector<float> a = decode(unit::native, unit::native, t);
+  const std::vector<float> a = decode(unit::avx2, unit::avx2, t);
   const std::vector<float> b = decode(unit::again, unit::again, t);
   EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0);
+}
+
+TEST(Units, EveryUnitRunsTheLayerOfEveryOther) {
+  const LayerResults right = run_layer(unit::baseline, unit::baseline);
+  for (const Unit* maker : units_that_run_here()) {
+    for (const Unit* runner : units_that_run_here()) {
+      const LayerResults y = run_layer(*maker, *runner);
+      for (std::size_t i = 0; i < y.whole.size(); ++i) {
+        const float tolerance = 1e-5f * (10 + std::abs(right.whole[i]));
+        ASSERT_NEAR(y.whole[i], right.whole[i], tolerance)
+            << "element " << i << ", made for " << maker->isa() << ", run for " << runner->isa();
+        ASSERT_NEAR(y.cached[i], right.whole[i], tolerance)
+            << "element " << i << ", made for " << maker->isa() << ", run for " << runner->isa();
+      }
+    }
+  }
 }
 
 }  // namespace
