@@ -12,6 +12,9 @@
 #include "support/attention_case.hpp"
 
 namespace gqa::test {
+
+void run_without_openmp(Index tasks, void (*task)(Index task, Index worker));
+
 namespace {
 
 TEST(OpenMp, RunsEachTaskOnceUnderAWorkersNumber) {
@@ -33,6 +36,17 @@ TEST(OpenMp, RunsEachTaskOnceUnderAWorkersNumber) {
 
 TEST(OpenMp, TakesTheTeamsSizeByDefault) {
   EXPECT_EQ(OpenMp().concurrency(), omp_get_max_threads());
+}
+
+TEST(OpenMp, IsAnotherTypeInFilesCompiledWithoutOpenMp) {
+  // Of one type, the linker would give both files the run() of whichever it met first.
+  static std::atomic<int> in_teams;
+  void (*task)(Index, Index) = [](Index, Index) noexcept { in_teams += omp_in_parallel() ? 1 : 0; };
+  in_teams = 0;
+  run_without_openmp(8, task);
+  EXPECT_EQ(in_teams, 0);
+  OpenMp(4).run(8, task);
+  EXPECT_EQ(in_teams, 8);
 }
 
 TEST(OpenMp, NestedCallsEnd) {

@@ -2,7 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 //
 // OpenMp: an OpenMP team as Executor. For programs compiled with -fopenmp; without it, everything
-// runs in the caller. Not part of gqa.hpp.
+// runs in the caller, and OpenMp is another type: files of both kinds may be linked into one
+// program. Not part of gqa.hpp.
 #pragma once
 
 #ifdef _OPENMP
@@ -14,13 +15,18 @@
 #include "gqa/parallel/executor.hpp"
 
 namespace gqa {
+#ifdef _OPENMP
+inline namespace with_openmp {
+#else
+inline namespace without_openmp {
+#endif
 
 /// Runs tasks in a team of up to `threads` threads. Inside another parallel region the team is what
 /// OpenMP's nesting rules give, one thread by default.
 class OpenMp {
  public:
 #ifdef _OPENMP
-  OpenMp() : OpenMp(omp_get_max_threads()) {}
+  GQA_TAG OpenMp() : OpenMp(omp_get_max_threads()) {}
 #else
   GQA_TAG OpenMp() : OpenMp(1) {}
 #endif
@@ -44,4 +50,5 @@ class OpenMp {
 };
 static_assert(Executor<const OpenMp>);
 
+}  // inline namespace with_openmp or without_openmp
 }  // namespace gqa
