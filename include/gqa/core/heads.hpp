@@ -30,7 +30,7 @@ GQA_TAG std::string message(const Parts&... parts) {
       // Not std::to_string(), which may be one symbol for all translation units: see GQA_TAG.
       char digits[32];
       if constexpr (std::is_floating_point_v<Part>) {
-        const double size = std::abs(static_cast<double>(part));
+        const double size = (std::abs)(static_cast<double>(part));
         const bool plain = size == 0 || (size >= 1e-4 && size < 1e15);
         std::snprintf(digits, sizeof digits, plain ? "%f" : "%g", static_cast<double>(part));
       } else {

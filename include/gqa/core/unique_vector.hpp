@@ -62,7 +62,7 @@ class UniqueVector {
   /// Room for `capacity` elements in all. Throws std::bad_alloc, and then nothing has changed.
   GQA_TAG void reserve(std::size_t capacity) {
     if (capacity <= capacity_) return;
-    if (capacity > std::numeric_limits<std::ptrdiff_t>::max() / sizeof(T)) throw std::bad_alloc();
+    if (capacity > (std::numeric_limits<std::ptrdiff_t>::max)() / sizeof(T)) throw std::bad_alloc();
     UniqueVector larger;
     larger.data_ = static_cast<T*>(::operator new(capacity * sizeof(T)));
     larger.capacity_ = capacity;
