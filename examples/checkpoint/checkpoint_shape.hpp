@@ -45,7 +45,7 @@ struct CheckpointShape {
     attention.rope = RopeConfig{.rotary_dim = config.rotary_dim, .style = RopeStyle::rotate_half};
     try {
       attention = resolved(attention);
-    } catch (const std::invalid_argument& error) {
+    } catch (const std::logic_error& error) {  // numbers that contradict or overflow
       config.fail(error.what());
     }
     check(folder);

@@ -183,7 +183,8 @@ class CheckpointFolder {
   }
 
   void read_index() {
-    index_ = read_json(path_ / index_name);
+    // 200,000 tensors take some 20 MB.
+    index_ = read_json(path_ / index_name, {.max_depth = 8, .max_bytes = 64'000'000});
     const auto metadata = index_->find("metadata");
     if (metadata != index_->end() && !metadata->is_null()) {
       if (!metadata->is_object()) fail_index("metadata isn't an object");

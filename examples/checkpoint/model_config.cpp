@@ -52,7 +52,9 @@ struct Numbers {
 }  // namespace
 
 ModelConfig::ModelConfig(const std::filesystem::path& path)
-    : file_(path.string()), json_(read_json(path)) {
+    // What is read is written again, indented: so both bounds are well below what is right for
+    // other files, and above any that was seen (the labels of an image model take a megabyte).
+    : file_(path.string()), json_(read_json(path, {.max_depth = 32, .max_bytes = 4'000'000})) {
   if (const OrderedJson& type = value("model_type"); type.is_string()) {
     model_type = type.get<std::string>();
   } else if (!type.is_null()) {
@@ -69,6 +71,7 @@ ModelConfig::ModelConfig(const std::filesystem::path& path)
   vocab_size = numbers.whole("vocab_size");
   max_position_embeddings = numbers.whole("max_position_embeddings");
   rms_norm_eps = numbers.positive("rms_norm_eps").value_or(rms_norm_eps);
+  if (rms_norm_eps > 1) fail("rms_norm_eps is " + json_text(value("rms_norm_eps")));
   read_rope();
 }
 
@@ -124,8 +127,13 @@ RopeConfig ModelConfig::rope() const {
            ", this example knows only null and the types default, linear and llama3");
     }
   }
+  if (rotary_dim % 2 != 0) {
+    fail("rotary_dim " + std::to_string(rotary_dim) + ", partial_rotary_factor of " +
+         std::to_string(head_dim) + ", is odd, but channels turn in pairs");
+  }
   try {
-    RopeTable<double>(rope, head_dim);  // checks
+    // Checks the numbers, with one pair: how many there are is no reason to take memory for them.
+    RopeTable<double>({.theta = rope.theta, .rotary_dim = 2, .scaling = rope.scaling}, 2);
   } catch (const std::invalid_argument& error) {
     fail(error.what());
   }
@@ -139,7 +147,8 @@ const OrderedJson& ModelConfig::value(const char* name) const {
 }
 
 void ModelConfig::fail(const std::string& what) const {
-  throw std::runtime_error(file_ + ": " + what);
+  // A value that is quoted may be as long as the file.
+  throw std::runtime_error(file_ + ": " + (what.size() > 500 ? what.substr(0, 500) + " …" : what));
 }
 
 }  // namespace gqa::examples

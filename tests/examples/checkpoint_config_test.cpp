@@ -117,7 +117,13 @@ TEST_F(ModelConfigOf, ScalingsThatAreNotKnownAreRefusedWhereRotationsAreNeeded) 
   refused(R"("rope_parameters": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,)"
           R"("high_freq_factor": 4, "original_max_position_embeddings": 0})",
           {"rope_parameters.original_max_position_embeddings is 0"});
-  refused(R"("partial_rotary_factor": 0.3)", {"rotary_dim", "7"});  // pairs need an even number
+  refused(R"("rope_parameters": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4,)"
+          R"("high_freq_factor": 4, "original_max_position_embeddings": 8192})",
+          {"high_freq_factor"});
+  refused(R"("partial_rotary_factor": 0.3)", {"rotary_dim 7", "24, is odd"});
+  refused(R"("hidden_size": 2147483646, "num_attention_heads": 1, "partial_rotary_factor": 0.9,)"
+          R"("rope_scaling": {"type": "linear", "factor": 0})",
+          {"rope_scaling.factor is 0"});  // and no memory for a billion pairs
 }
 
 TEST_F(ModelConfigOf, ValuesOfAnotherKindAreRefusedWithTheFilesName) {
@@ -134,6 +140,7 @@ TEST_F(ModelConfigOf, ValuesOfAnotherKindAreRefusedWithTheFilesName) {
   expect_refused(R"("partial_rotary_factor": NaN)", {"partial_rotary_factor is NaN"});
   expect_refused(R"("rope_theta": Infinity)", {"rope_theta is Infinity"});
   expect_refused(R"("rope_theta": true)", {"rope_theta is true"});
+  expect_refused(R"("rms_norm_eps": 1e300)", {"rms_norm_eps is 1e+300"});
   expect_refused(R"("rope_scaling": "llama3")", {"rope_scaling is \"llama3\""});
   expect_refused(R"("rope_scaling": {"type": "linear"}, "rope_parameters": {"factor": 2})",
                  {"rope_parameters and rope_scaling disagree"});

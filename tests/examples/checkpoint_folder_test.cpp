@@ -102,6 +102,23 @@ TEST_F(CheckpointFolderTest, JsonThatNestsTooDeeplyIsRefusedBeforeTheWork) {
   }
 }
 
+TEST_F(CheckpointFolderTest, ConfigsAndIndexesAreBoundedInSize) {
+  const std::string config = read_bytes(in_ / "config.json");
+  std::string lists;
+  for (int i = 0; i < 1'500'000; ++i) lists += "[],";
+  write_config(config.substr(0, config.size() - 1) + ",\"a\":[" + lists + "1]}");
+  expect_refused({"config.json: byte 1: ", "above the limit of 4000000"});
+  write_config(config);
+  std::ofstream(in_ / index_name) << "{}";
+  fs::resize_file(in_ / index_name, 5'000'000'000);  // sparse: takes no room on the disk
+  expect_refused({index_name, "above the limit of 64000000"});
+  write_config(config.substr(0, config.size() - 1) +
+               ",\"hidden_size\": 2147483647, \"head_dim\": 2147483647,"
+               "\"num_attention_heads\": 2147483647}");
+  fs::remove(in_ / index_name);
+  expect_refused({"in/config.json: ", "2147483647"});
+}
+
 // --- files ---------------------------------------------------------------------------------------
 
 TEST_F(CheckpointFolderTest, ModelSafetensorsIsTakenWhereOtherFilesLieBeside) {
