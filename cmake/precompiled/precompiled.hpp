@@ -41,17 +41,12 @@
 
 #define GQA_COMMON_CALL(declare, T, Source, ...) \
   declare void run_call(const Call<T, T, Source, Rules<__VA_ARGS__>>&, const Serial&)
-#define GQA_COMMON_LINEAR(declare, T)                                                            \
-  declare void linear_gemv(const T*, Index, Index, const T*, Index, Index, const T*, T*, Index); \
-  declare void linear_gemm(const T*, Index, Index, const T*, Index, Index, const T*, T*, Index)
-#define GQA_COMMON_CALLS(declare)                                  \
-  GQA_COMMON_CALL(declare, float, RowsKv<float>, Causal);          \
-  GQA_COMMON_CALL(declare, float, RowsKv<float>, Causal, Scale);   \
-  GQA_COMMON_CALL(declare, float, KvCache<float>, Causal);         \
-  GQA_COMMON_CALL(declare, float, KvCache<float>, Causal, Scale);  \
-  GQA_COMMON_CALL(declare, double, RowsKv<double>, Causal, Scale); \
-  GQA_COMMON_LINEAR(declare, float);                               \
-  GQA_COMMON_LINEAR(declare, double)
+#define GQA_COMMON_CALLS(declare)                                 \
+  GQA_COMMON_CALL(declare, float, RowsKv<float>, Causal);         \
+  GQA_COMMON_CALL(declare, float, RowsKv<float>, Causal, Scale);  \
+  GQA_COMMON_CALL(declare, float, KvCache<float>, Causal);        \
+  GQA_COMMON_CALL(declare, float, KvCache<float>, Causal, Scale); \
+  GQA_COMMON_CALL(declare, double, RowsKv<double>, Causal, Scale)
 
 // These instantiate nothing; tiles.cpp and common.cpp do.
 namespace gqa {
