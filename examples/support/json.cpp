@@ -124,7 +124,10 @@ class JsonReader {
       at_ = end;
       return result;
     } catch (const OrderedJson::parse_error& error) {  // its byte counts from 1
-      malformed(at_ + (error.byte > 0 ? error.byte - 1 : 0), error.what());
+      malformed(at_ + (error.byte > 0 ? error.byte - 1 : 0),
+                token[0] == '"' ? "no string has such a character, or such an escape"
+                                : "\"" + std::string(token.substr(0, 40)) +
+                                      "\" is neither a number nor null, true or false");
     } catch (const OrderedJson::out_of_range&) {
       malformed(at_, "the number " + std::string(token.substr(0, 40)) + " is out of range");
     }

@@ -110,7 +110,8 @@ TEST(Json, MalformedTextIsRefusedWithItsByte) {
   expect_refused("[1e999]", {"byte 1: ", "1e999 is out of range"});
   expect_refused("[01]", {"byte 2: "});
   expect_refused("[+1]", {"byte 1: "});
-  expect_refused("[nul]", {"byte "});
+  expect_refused("[nul]", {"byte ", "\"nul\" is neither a number nor null"});
+  expect_refused("[\"a\\x\"]", {"byte 4: ", "no string has such"});
   expect_refused("[infinity]", {"byte "});
   expect_refused("[1 /* one */]", {"byte 3: "});
 }
