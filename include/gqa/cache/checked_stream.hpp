@@ -98,7 +98,7 @@ class CheckedReader {
  private:
   GQA_TAG void read(void* data, std::size_t count) {
     in_.read(static_cast<char*>(data), static_cast<std::streamsize>(count));
-    const auto got = static_cast<Index>(in_.gcount());
+    const Index got = in_.gcount();
     if (got != static_cast<Index>(count)) fail(at_ + got, "the file ends too early");
     at_ += got;
   }

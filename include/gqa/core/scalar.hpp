@@ -74,7 +74,8 @@ GQA_TAG constexpr float round_to_odd(double x) {
   const auto nearest = std::bit_cast<float>(bits);
   const bool exact = static_cast<double>(nearest) == x || x != x;
   if (exact || bits % 2 == 1) return nearest;
-  const double size = x < 0 ? -x : x, nearest_size = nearest < 0 ? -nearest : nearest;
+  const double size = x < 0 ? -x : x, same = static_cast<double>(nearest),
+               nearest_size = same < 0 ? -same : same;
   return std::bit_cast<float>(size > nearest_size ? bits + 1 : bits - 1);
 }
 

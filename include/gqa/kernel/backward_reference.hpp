@@ -55,7 +55,7 @@ class ReferenceGradient {
     Vector<Pair> pairs;  // what the row sees
 
     // t = rules(scale q·k), dp = dout vᵀ
-    const double sink = call_.rules.sink(h);
+    const double sink = convert<double>(call_.rules.sink(h));
     double max = sink;
     for (Index j = 0; j < kv_len_; ++j) {
       const Where where{.batch = b_,

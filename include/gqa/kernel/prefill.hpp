@@ -84,7 +84,7 @@ void write_rows(const Call& call, const RowBlockOf<Call>& rows, const RowState<T
   constexpr Index ahead = 8;  // rows are far apart, and a store waits for its line
   for (Index r = 0; r < rows.rows(); ++r) {
     for (Index c = 0; r + ahead < rows.rows() && c < call.shape.value_dim;
-         c += alignment / sizeof(Out)) {
+         c += Index{alignment / sizeof(Out)}) {
       simd::prefetch_to_write(row_of(r + ahead) + c);
     }
     const QueryRow& at = rows.row(r);

@@ -98,7 +98,7 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
           show(ScoreStage::biased, s);
 
           // p = softmax(s), with the sink logit, if any, in the sum
-          const double sink = rules.sink(h);
+          const double sink = convert<double>(rules.sink(h));
           double max = sink;
           for (std::size_t j = 0; j < n; ++j) {
             if (seen[j] && !(s[j] <= max)) max = s[j];  // a visible NaN becomes the maximum

@@ -56,7 +56,7 @@ class RowSoftmax {
         layout_(layout),
         scratch_(scratch),
         scale_(static_cast<T>(rules.scale(layout.head_dim()) *
-                              (has_scores ? 1.0 : log2e / State::unit))),
+                              (has_scores ? 1.0 : log2e / convert<double>(State::unit)))),
         scales_differences_(!has_scores && !quantized && scale_ > least_scale),
         difference_scale_((scales_differences_ ? scale_ : T(1)) * unit),
         slack_(quantized ? T(0) : T(8) / difference_scale_) {}
@@ -143,7 +143,7 @@ class RowSoftmax {
   /// zeros.
   void integer_softmax(const Queries& queries, Index r, const Storage* block, Index first,
                        Index keys, const Seen& seen, bool hides_some) {
-    Pack x[packs];
+    Pack x[std::size_t{packs}];
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) x[i] = scaled(queries, r, i, block);
     if (has_scores || hides_some) {
@@ -185,7 +185,8 @@ class RowSoftmax {
 
   /// The weights of row r, times the scales of their values, as integers of 0 to 255 and one scale:
   /// each is right to 1/510 of the block's largest.
-  void quantize_weights(Index r, Pack (&x)[packs], const Storage* block, bool hides_some) {
+  void quantize_weights(Index r, Pack (&x)[std::size_t{packs}], const Storage* block,
+                        bool hides_some) {
     // A hidden value may have a scale of NaN, and 0 · NaN is NaN.
     const float* value_scales = layout_.value_scales(block);
     float visible_scales[block_keys];

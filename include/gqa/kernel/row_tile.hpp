@@ -35,7 +35,7 @@ void multiply_key_rows(const float* GQA_RESTRICT q, const float* keys, Index str
   using Pack = simd::Pack<float>;
   constexpr Index line = alignment / Index{sizeof(float)};
   for (Index key = 0; key < block_keys; key += Pack::size) {
-    Pack sum[Rows];
+    Pack sum[std::size_t{Rows}];
     GQA_UNROLL
     for (int r = 0; r < Rows; ++r) sum[r] = Pack::zero();
     for (Index c = 0; c < head_dim; c += Pack::size) {

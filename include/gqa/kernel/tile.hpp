@@ -75,7 +75,7 @@ void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storag
   constexpr Index n = lane_objects<Storage>;
   constexpr Index per_strip = strip_width / Pack::size;
   constexpr bool may_skip = Rows > 1 && Rows <= few_rows && Registers <= per_strip;
-  typename Dot::Sum sum[Rows][Registers];
+  typename Dot::Sum sum[std::size_t{Rows}][std::size_t{Registers}];
   GQA_UNROLL
   for (int i = 0; i < Rows; ++i) {
     GQA_UNROLL
@@ -88,7 +88,7 @@ void multiply(const simd::Factor<Storage, product>* GQA_RESTRICT a, const Storag
     }
   }
   for (Index k = 0; k < steps; ++k) {
-    typename Dot::Lanes lanes[Registers];
+    typename Dot::Lanes lanes[std::size_t{Registers}];
     const bool prefetches =
         !may_skip || ((reinterpret_cast<std::uintptr_t>(b) + prefetch.ahead) & prefetch.skip) == 0;
     GQA_UNROLL

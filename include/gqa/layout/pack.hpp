@@ -93,7 +93,7 @@ GQA_TAG void get_token(const StripLayout<Storage>& layout, const Storage* block,
                           [[maybe_unused]] Index which) {
     if constexpr (is_quantized<Storage>) {
       const float scale = (is_key ? layout.key_scales(block) : layout.value_scales(block))[t];
-      return convert<T>(double{scale} * integer_of(block[offset], which));
+      return convert<T>(static_cast<double>(scale) * integer_of(block[offset], which));
     } else {
       return convert<T>(block[offset]);
     }

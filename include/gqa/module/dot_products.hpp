@@ -52,10 +52,11 @@ GQA_INLINE simd::Pack<T> load_lanes(const T* p, Index n) {
 
 /// sum[o][t] += x[t] · w[o] for the lanes at `depth`: a whole pack, or the first n.
 template <bool Whole, int Tokens, int Outputs, typename T>
-GQA_INLINE void add_products(const T* const (&x)[Tokens], const T* const (&w)[Outputs], Index depth,
-                             Index n, simd::Pack<T> (&sum)[Outputs][Tokens]) {
+GQA_INLINE void add_products(const T* const (&x)[std::size_t{Tokens}],
+                             const T* const (&w)[std::size_t{Outputs}], Index depth, Index n,
+                             simd::Pack<T> (&sum)[std::size_t{Outputs}][std::size_t{Tokens}]) {
   using Pack = simd::Pack<T>;
-  Pack token[Tokens];
+  Pack token[std::size_t{Tokens}];
   GQA_UNROLL
   for (int t = 0; t < Tokens; ++t) {
     Pack lanes = load_lanes<Whole>(x[t] + depth, n);  // g++ 12 would store token[t], kept in place
@@ -77,9 +78,9 @@ template <int Tokens, int Outputs, typename T>
 void add_dots(const T* x, Index x_stride, Index tokens, const T* w, Index w_stride, Index outputs,
               Index depth, T* y, Index y_stride) {
   using Pack = simd::Pack<T>;
-  const T* xs[Tokens];
-  const T* ws[Outputs];
-  Pack sum[Outputs][Tokens];
+  const T* xs[std::size_t{Tokens}];
+  const T* ws[std::size_t{Outputs}];
+  Pack sum[std::size_t{Outputs}][std::size_t{Tokens}];
   GQA_UNROLL
   for (int t = 0; t < Tokens; ++t) xs[t] = x + (std::min<Index>)(t, tokens - 1) * x_stride;
   GQA_UNROLL
@@ -89,10 +90,11 @@ void add_dots(const T* x, Index x_stride, Index tokens, const T* w, Index w_stri
     for (int t = 0; t < Tokens; ++t) sum[o][t] = Pack::zero();
   }
   Index i = 0;
-  for (; i + Pack::size <= depth; i += Pack::size) add_products<true>(xs, ws, i, Pack::size, sum);
-  if (i < depth) add_products<false>(xs, ws, i, depth - i, sum);
+  for (; i + Pack::size <= depth; i += Pack::size)
+    add_products<true, Tokens, Outputs>(xs, ws, i, Pack::size, sum);
+  if (i < depth) add_products<false, Tokens, Outputs>(xs, ws, i, depth - i, sum);
 
-  T dots[Tokens][Outputs];
+  T dots[std::size_t{Tokens}][std::size_t{Outputs}];
   GQA_UNROLL
   for (int t = 0; t < Tokens; ++t) {
     GQA_UNROLL

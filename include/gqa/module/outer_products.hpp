@@ -64,7 +64,7 @@ template <int Rows, Index ARow, Index AStep, typename T>
 void add_outer_products(const T* GQA_RESTRICT a, const T* GQA_RESTRICT b, Index steps,
                         T* GQA_RESTRICT c) {
   using Pack = simd::Pack<T>;
-  Pack sum[Rows][2];
+  Pack sum[std::size_t{Rows}][2];
   GQA_UNROLL
   for (int i = 0; i < Rows; ++i) {
     GQA_UNROLL

@@ -197,14 +197,15 @@ struct Dot<bfloat16, product> {
   static GQA_INLINE Lanes load(const bfloat16* p) {
     __m512i pairs = _mm512_loadu_si512(p);
     keep_in_register(pairs);
-    return {(__m512bh)pairs};
+    return {reinterpret_cast<__m512bh>(pairs)};
   }
   static GQA_INLINE Sum add(Sum sum, const bfloat16* factors, const Lanes& lanes) {
-    return {_mm512_dpbf16_ps(sum.v, lanes.pairs, (__m512bh)broadcast_word(factors))};
+    return {
+        _mm512_dpbf16_ps(sum.v, lanes.pairs, reinterpret_cast<__m512bh>(broadcast_word(factors)))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
   static GQA_INLINE Pack<float> store(Pack<float> x, bfloat16* to) {
-    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(x.v);
+    const __m256i rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
     const __m512i words = _mm512_maskz_cvtepu16_epi32(0xffff, rounded);
     return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, words, 16))};
@@ -232,10 +233,11 @@ struct Dot<Int8, Product::scores> {
     return {_mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128))};
   }
   static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
-    return {(Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, lanes.keys, broadcast_word(queries))};
+    return {reinterpret_cast<Sum::Words>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum.v),
+                                                             lanes.keys, broadcast_word(queries)))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) {
-    return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
+    return {_mm512_maskz_cvtepi32_ps(0xffff, reinterpret_cast<__m512i>(sum.v))};
   }
 };
 template <>
@@ -252,10 +254,11 @@ struct Dot<Int8, Product::outputs> {
     return {values};
   }
   static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
-    return {(Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights), lanes.values)};
+    return {reinterpret_cast<Sum::Words>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum.v), broadcast_word(weights), lanes.values))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) {
-    return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
+    return {_mm512_maskz_cvtepi32_ps(0xffff, reinterpret_cast<__m512i>(sum.v))};
   }
   static GQA_INLINE Pack<float> store(Pack<float> x, Factor* to) {
     const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, x.v);
@@ -279,13 +282,14 @@ struct Dot<Int4, Product::scores> {
     return {{lower(pairs), lower(_mm512_maskz_srli_epi32(0xffff, pairs, 4))}};
   }
   static GQA_INLINE Sum add(Sum sum, const Factor* queries, const Lanes& lanes) {
-    sum.v = (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, lanes.keys[0], broadcast_word(queries));
-    sum.v =
-        (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, lanes.keys[1], broadcast_word(queries + 4));
+    sum.v = reinterpret_cast<Sum::Words>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum.v), lanes.keys[0], broadcast_word(queries)));
+    sum.v = reinterpret_cast<Sum::Words>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum.v), lanes.keys[1], broadcast_word(queries + 4)));
     return sum;
   }
   static GQA_INLINE Pack<float> result(Sum sum) {
-    return {_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
+    return {_mm512_maskz_cvtepi32_ps(0xffff, reinterpret_cast<__m512i>(sum.v))};
   }
 
  private:
@@ -309,14 +313,15 @@ struct Dot<Int4, Product::outputs> {
              _mm512_and_si512(pairs, upper)}};
   }
   static GQA_INLINE Sum add(Sum sum, const Factor* weights, const Lanes& lanes) {
-    sum.v =
-        (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights), lanes.values[0]);
-    sum.v = (Sum::Words)_mm512_dpbusd_epi32((__m512i)sum.v, broadcast_word(weights + 4),
-                                            lanes.values[1]);
+    sum.v = reinterpret_cast<Sum::Words>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum.v), broadcast_word(weights), lanes.values[0]));
+    sum.v = reinterpret_cast<Sum::Words>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum.v), broadcast_word(weights + 4), lanes.values[1]));
     return sum;
   }
   static GQA_INLINE Pack<float> result(Sum sum) {
-    const Pack<float> sixteenfold{_mm512_maskz_cvtepi32_ps(0xffff, (__m512i)sum.v)};
+    const Pack<float> sixteenfold{
+        _mm512_maskz_cvtepi32_ps(0xffff, reinterpret_cast<__m512i>(sum.v))};
     return sixteenfold * Pack<float>::broadcast(0.0625f);
   }
   static GQA_INLINE Pack<float> store(Pack<float> x, Factor* to) {
