@@ -206,14 +206,14 @@ struct SavedCache {
     check_magic(saved_stack_magic, "stack of caches", reader);
     const auto theirs = reader.number<std::uint32_t>();
     reader.checksum("the header");
-    if (Index{theirs} != layers) {
+    if (static_cast<std::int64_t>(theirs) != layers) {
       reader.fail(12, "the number of layers is ", theirs, ", expected ", layers);
     }
   }
   /// `read(layer, name)` for all layers; throws unless each has the lengths of the first one.
   template <typename Cache, typename Read>
   GQA_TAG static UniqueVector<Cache> read_layers(Index layers, std::istream& in,
-                                                const std::string& name, Read read) {
+                                                 const std::string& name, Read read) {
     read_stack_header(layers, in, name);
     UniqueVector<Cache> fresh;
     fresh.reserve(static_cast<std::size_t>(layers));

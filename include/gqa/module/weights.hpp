@@ -6,6 +6,7 @@
 // Checkpoints are read and written by the names they use, see weight_names.hpp.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -86,31 +87,35 @@ class AttentionWeights {
   /// The weight itself, rows in the order of the configuration's rope style.
   GQA_TAG WeightMap<T> matrix(AttentionWeight weight) {
     const Shape shape = shape_of(weight);
-    return {place(weight), shape.rows, shape.cols};
+    return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
   GQA_TAG ConstWeightMap<T> matrix(AttentionWeight weight) const {
     const Shape shape = shape_of(weight);
-    return {place(weight), shape.rows, shape.cols};
+    return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
-  GQA_TAG Vector vector(AttentionWeight weight) { return {place(weight), shape_of(weight).rows}; }
+  GQA_TAG Vector vector(AttentionWeight weight) {
+    return {place(weight), eigen_index(shape_of(weight).rows)};
+  }
   GQA_TAG ConstVector vector(AttentionWeight weight) const {
-    return {place(weight), shape_of(weight).rows};
+    return {place(weight), eigen_index(shape_of(weight).rows)};
   }
   /// wk and wv as one matrix [key_width + value_width, kv_hidden_size].
   GQA_TAG ConstWeightMap<T> wkv() const {
-    return {wk_, config_.key_width() + config_.value_width(), config_.kv_hidden_size};
+    return {wk_, eigen_index(config_.key_width() + config_.value_width()),
+            eigen_index(config_.kv_hidden_size)};
   }
   /// The same without Eigen, as the passes use them.
   GQA_TAG detail::WeightRows<T> rows(AttentionWeight weight) {
     const Shape shape = shape_of(weight);
-    return {place(weight), shape.rows, shape.cols};
+    return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
   GQA_TAG detail::WeightRows<const T> rows(AttentionWeight weight) const {
     const Shape shape = shape_of(weight);
-    return {place(weight), shape.rows, shape.cols};
+    return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
   GQA_TAG detail::WeightRows<const T> wkv_rows() const {
-    return {wk_, config_.key_width() + config_.value_width(), config_.kv_hidden_size};
+    return {wk_, eigen_index(config_.key_width() + config_.value_width()),
+            eigen_index(config_.kv_hidden_size)};
   }
   /// A bias or the weight of a norm; empty where the configuration has none.
   GQA_TAG std::span<T> numbers(AttentionWeight weight) {
@@ -159,6 +164,13 @@ class AttentionWeights {
   }
 
  private:
+  /// Eigen's own index may be int (EIGEN_DEFAULT_DENSE_INDEX_TYPE).
+  template <typename Number>
+  GQA_TAG static constexpr Eigen::Index eigen_index(Number i) {
+    GQA_ASSERT(i <= (std::numeric_limits<Eigen::Index>::max)());
+    return static_cast<Eigen::Index>(i);
+  }
+
   GQA_TAG AttentionWeightName find(std::string_view name) const {
     const auto found = find_attention_weight(name);
     require(found.has_value(), "\"", name, "\" is no weight of an attention layer");
