@@ -83,6 +83,30 @@ TEST(Carver, RefusesMoreThanAnIndexCounts) {
   EXPECT_NE(error_of<std::length_error>([&] { carver.take<char>(128); }), "no exception");
 }
 
+TEST(Sizes, SaturatedSumsStayWithinIndex) {
+  using detail::saturated_difference, detail::saturated_sum;
+  constexpr Index least = std::numeric_limits<Index>::min();
+  static_assert(saturated_sum(3, -5) == -2 && saturated_difference(3, -5) == 8);
+  static_assert(saturated_sum(most, 1) == most && saturated_sum(most, most) == most);
+  static_assert(saturated_sum(least, -1) == least && saturated_sum(least, least) == least);
+  static_assert(saturated_sum(most, least) == -1 && saturated_sum(least, most) == -1);
+  static_assert(saturated_difference(least, 1) == least && saturated_difference(0, least) == most);
+  static_assert(saturated_difference(most, -1) == most && saturated_difference(-1, most) == least);
+  static_assert(saturated_difference(-1, least) == most &&
+                saturated_difference(least, least) == 0 && saturated_difference(most, most) == 0);
+  SUCCEED();
+}
+
+TEST(Sizes, ProductsAreComparedWithoutBeingFormed) {
+  using detail::is_product;
+  static_assert(is_product(12, 3, 4) && !is_product(12, 5, 2) && !is_product(13, 3, 4));
+  static_assert(is_product(0, 0, most) && is_product(0, 7, 0) && !is_product(1, 0, most));
+  static_assert(!is_product(0, 4, Index{1} << 62));  // 2^64 would be 0
+  static_assert(!is_product(most, 2, most) && !is_product(-2, 2, most) &&
+                is_product(most, 1, most));
+  SUCCEED();
+}
+
 TEST(View, SlicesThatEndBeyondAnIndexThrow) {
   float data[16] = {};
   const TensorView<float> x(data, {1, 4, 2, 2});

@@ -49,6 +49,50 @@ TEST_P(AttendWith, CausalTopLeft) { check(Causal::top_left()); }
 TEST_P(AttendWith, WindowAndItsException) {
   check(Causal{} & SlidingWindow::from_hf(37) & KeepFirst{5});
 }
+TEST_P(AttendWith, TheLargestWindowsAndPrefixes) {
+  constexpr Index most = std::numeric_limits<Index>::max();
+  check(SlidingWindow::from_flash(most, most));
+  check(SlidingWindow{.left = 3, .right = most});
+  check(SlidingWindow{.left = 3, .right = 3} & KeepFirst{most});
+  check(PrefixLm{.length = most});
+  const auto all = attend_over(input, input.cache(), NoMask{});
+  const auto same_as_all = [&](const auto& rules) {
+    AttentionResult<float, float> exact(input.out_shape());
+    reference(input.q.view(), input.cache(), exact.out.view(), rules, {{.lse = exact.lse_view()}});
+    expect_close(exact, expect_attention(input, NoMask{}), "reference");
+    return same_bits(attend_over(input, input.cache(), rules), all);
+  };
+  EXPECT_TRUE(same_as_all(SlidingWindow{.left = most}));
+  EXPECT_TRUE(same_as_all(SlidingWindow{.right = most}));
+  EXPECT_TRUE(same_as_all(SlidingWindow::from_flash(most, most)));
+  EXPECT_TRUE(same_as_all(PrefixLm{.length = most}));
+}
+TEST_P(AttendWith, PositionsBeyondTheFarthest) {
+  constexpr Index most = std::numeric_limits<Index>::max(), least = -most - 1;
+  const auto table = floats(32 * num_heads);
+  for (const auto& [given, counts_as] : {std::pair(most, farthest_position),
+                                         {most - 1, farthest_position},
+                                         {farthest_position, farthest_position},
+                                         {-farthest_position, -farthest_position},
+                                         {least, -farthest_position}}) {
+    auto far = input;
+    for (Index i = 0; i < batch * q_len; ++i) {
+      far.positions.push_back(i % 3 == 0 ? 7 : given);
+      input.positions.push_back(i % 3 == 0 ? 7 : counts_as);
+    }
+    const auto expect_same = [&](const auto& rules) {
+      check(rules);
+      EXPECT_TRUE(same_bits(attend_over(far, input.cache(), rules),
+                            attend_over(input, input.cache(), rules)));
+    };
+    expect_same(as_rules(Causal{}));
+    expect_same(as_rules(SlidingWindow{.left = 5, .right = 9}));
+    expect_same(SlidingWindow{.left = most, .right = 2} & KeepFirst{3});
+    expect_same(as_rules(PrefixLm{.length = 4}));
+    expect_same(as_rules(RelativeBias{.table = table, .num_heads = num_heads}));
+    input.positions.clear();
+  }
+}
 TEST_P(AttendWith, PrefixLm) { check(PrefixLm{.length = kv_len / 2}); }
 TEST_P(AttendWith, Documents) {
   const auto q_ids = ids(batch * q_len), k_ids = ids(batch * kv_len);

@@ -68,6 +68,25 @@ TEST(Masks, SlidingWindowCountsKeysBesideItsOwn) {
   EXPECT_EQ(picture(SlidingWindow{.left = 1}, 3, 3), "xxx\nxxx\n.xx\n");
 }
 
+TEST(Masks, TheLargestNumberIsNoLimit) {
+  constexpr Index most = std::numeric_limits<Index>::max();
+  for (const Index first : {Index{0}, Index{1000}, Index{-1000}, farthest_position - 9}) {
+    EXPECT_EQ(picture(SlidingWindow{.left = most}, 2, 5, first), "xxxxx\nxxxxx\n");
+    EXPECT_EQ(picture(SlidingWindow{.right = most}, 2, 5, first), "xxxxx\nxxxxx\n");
+    EXPECT_EQ(picture(SlidingWindow::from_flash(most, most), 2, 5, first), "xxxxx\nxxxxx\n");
+    EXPECT_EQ(picture(SlidingWindow::from_hf(most), 2, 5, first), "xxxx.\nxxxxx\n");
+    EXPECT_EQ(picture(SlidingWindow{.left = 1, .right = most - 1}, 2, 5, first), "..xxx\n...xx\n");
+    EXPECT_EQ(picture(PrefixLm{.length = most}, 2, 5, first), "xxxxx\nxxxxx\n");
+    EXPECT_EQ(picture(SlidingWindow{.left = 0} & KeepFirst{most}, 2, 5, first), "xxxxx\nxxxxx\n");
+  }
+}
+
+TEST(Masks, DocumentsRefuseRowsWhoseProductWraps) {
+  const Documents mask{.q_ids = {}, .k_ids = {}, .q_len = Index{1} << 62, .kv_len = Index{1} << 62};
+  EXPECT_EQ(error_of([&] { mask.check({.batch = 4, .q_len = 5, .kv_len = 5}); }),
+            "Documents has 0 query ids in rows of 4611686018427387904 for [batch, q_len] = [4, 5]");
+}
+
 TEST(Masks, SlidingWindowTakesOthersConventions) {
   // Hugging Face's window of 3 holds the query's own key and two before it.
   EXPECT_EQ(picture(SlidingWindow::from_hf(3), 2, 5), ".xxx.\n..xxx\n");

@@ -139,6 +139,22 @@ TEST(Tile, AgreesWithVisibleForCompositions) {
   }
 }
 
+TEST(Tile, AgreesWithVisibleForTheLargestNumbers) {
+  constexpr Index most = std::numeric_limits<Index>::max();
+  for (const bool consecutive : {true, false}) {
+    for (const Index large : {most, most - 1, most - 5, most / 2}) {
+      for (const Index other : {large, SlidingWindow::unlimited, Index{3}}) {
+        const SlidingWindow left{.left = large, .right = other};
+        const SlidingWindow right{.left = other, .right = large};
+        check_tiles(*erase(left), consecutive, consecutive, "window, large left");
+        check_tiles(*erase(right), consecutive, consecutive, "window, large right");
+        check_tiles(*erase(right & KeepFirst{large}), consecutive, false, "window & KeepFirst");
+      }
+      check_tiles(*erase(PrefixLm{.length = large}), consecutive, consecutive, "PrefixLm");
+    }
+  }
+}
+
 TEST(Tile, SkipsAndFillsWhatCausalPrefillAndWindowsDependOn) {
   // Half of causal prefill, all but the window of a long sequence: worth having exactly.
   const Tile ahead{.q_begin = 0,
@@ -197,6 +213,11 @@ TEST(Range, AgreesWithVisible) {
   check_range(as_rules(PrefixLm{.lengths = lengths}), "PrefixLm, per sequence");
   check_range(Causal{} & SlidingWindow{.left = 30, .right = 9} & SlidingWindow{.left = 12},
               "several");
+  constexpr Index most = std::numeric_limits<Index>::max();
+  check_range(as_rules(SlidingWindow{.left = most}), "the largest left");
+  check_range(as_rules(SlidingWindow{.left = 3, .right = most}), "the largest right");
+  check_range(PrefixLm{.length = most} & SlidingWindow{.left = most - 1, .right = most - 1},
+              "the largest of all");
   const auto exception = SlidingWindow{.left = 30} & KeepFirst{4};
   static_assert(!decltype(exception)::has_range, "what is kept is no part of the stretch");
 }

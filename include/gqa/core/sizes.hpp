@@ -38,12 +38,24 @@ GQA_TAG inline Index memory_bytes(const char* who, std::initializer_list<Index> 
 
 namespace detail {
 
-/// a + b, or the number nearest to it that an Index holds: for messages about what doesn't fit.
+/// a + b, or the number nearest to it that an Index holds: for positions and windows, where the
+/// largest Index is "no limit" in many a program, and for messages about what doesn't fit.
 GQA_TAG constexpr Index saturated_sum(Index a, Index b) {
   using Limits = std::numeric_limits<Index>;
   if (b > 0 && a > (Limits::max)() - b) return (Limits::max)();
   if (b < 0 && a < (Limits::min)() - b) return (Limits::min)();
   return a + b;
+}
+/// a - b in the same way.
+GQA_TAG constexpr Index saturated_difference(Index a, Index b) {
+  using Limits = std::numeric_limits<Index>;
+  if (b > 0 && a < Limits::min() + b) return Limits::min();
+  if (b < 0 && a > Limits::max() + b) return Limits::max();
+  return a - b;
+}
+/// n == a * b, without forming the product.
+GQA_TAG constexpr bool is_product(Index n, Index a, Index b) {
+  return a == 0 || b == 0 ? n == 0 : n % a == 0 && n / a == b;
 }
 
 }  // namespace detail

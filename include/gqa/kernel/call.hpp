@@ -32,7 +32,7 @@ struct AttendOptions {
   /// from 0 to the number of tokens (FlashAttention's cu_seqlens_q).
   std::span<const Index> q_starts = {};
   /// Positions of the queries, [batch, q_len]. Default: the sequence's last ones, query i at
-  /// length - q_len + i, which may be negative.
+  /// length - q_len + i, which may be negative. Beyond farthest_position there is no other one.
   std::span<const Index> positions = {};
   /// Scratch that calls share, and what the program reads between them
   /// (Workspace::set_working_set()). Without one, a call allocates its own.
@@ -72,9 +72,12 @@ struct Call {
     return options.q_lens.empty() ? q.tokens() : options.q_lens[static_cast<std::size_t>(b)];
   }
   GQA_TAG Index q_pos(Index b, Index i) const {
-    return options.positions.empty() ? first_position(source, b) + source.length(b) - q_len(b) + i
-                                     : options.positions[static_cast<std::size_t>(
-                                           is_packed() ? start(b) + i : b * q.tokens() + i)];
+    if (options.positions.empty()) {
+      return first_position(source, b) + source.length(b) - q_len(b) + i;
+    }
+    const Index at = is_packed() ? start(b) + i : b * q.tokens() + i;
+    return std::clamp(options.positions[static_cast<std::size_t>(at)], -farthest_position,
+                      farthest_position);
   }
   /// The smallest and the largest position of queries [begin, end) of sequence b, end > begin.
   GQA_TAG std::pair<Index, Index> q_pos_range(Index b, Index begin, Index end) const {
@@ -154,8 +157,13 @@ GQA_TAG auto make_call(const char* who, TensorView<const Query> q, const Source&
                        .num_kv_heads = source.num_kv_heads(),
                        .head_dim = q.dim(),
                        .value_dim = source.value_dim()};
-  for (Index b = 0; b < batch; ++b)
-    shape.kv_len = (std::max)(shape.kv_len, Index{source.length(b)});
+  for (Index b = 0; b < batch; ++b) {
+    const Index length = source.length(b), first = first_position(source, b);
+    require(first >= q.tokens() - farthest_position && first <= farthest_position - length, who,
+            ": the ", length, " keys of sequence ", b, " begin at position ", first,
+            ", too far for positions within ", farthest_position);
+    shape.kv_len = (std::max)(shape.kv_len, length);
+  }
   for (std::size_t b = 1; b < starts.size(); ++b) {
     shape.q_len = (std::max)(shape.q_len, starts[b] - starts[b - 1]);
   }

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "gqa/core/scalar.hpp"
+#include "gqa/core/sizes.hpp"
 #include "gqa/core/vector.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/ops/rope_scaling.hpp"
@@ -42,8 +43,8 @@ class RopePositions {
   }
 
   GQA_TAG Index operator()(Index batch, Index token) const {
-    if (given_.data() == nullptr) return first_ + token;
-    return step_ == 0 ? given_[static_cast<std::size_t>(batch)] + token
+    if (given_.data() == nullptr) return detail::saturated_sum(first_, token);
+    return step_ == 0 ? detail::saturated_sum(given_[static_cast<std::size_t>(batch)], token)
                       : given_[static_cast<std::size_t>(batch * tokens_ + token)];
   }
 
@@ -281,7 +282,9 @@ void rotate_rows(const RopeTable<Real>& table, const TensorView<T>& rows,
   Real scratch[2 * rope_chunk], sin_back[rope_chunk];
   for (Index b = 0; b < rows.batch(); ++b) {
     Index length = 0;  // of the sequence, for dynamic scaling
-    for (Index t = 0; t < rows.tokens(); ++t) length = (std::max)(length, positions(b, t) + 1);
+    for (Index t = 0; t < rows.tokens(); ++t) {
+      length = (std::max)(length, detail::saturated_sum(positions(b, t), 1));
+    }
     for (Index t = 0; t < rows.tokens(); ++t) {
       for (Index begin = 0; begin < table.pairs(); begin += rope_chunk) {
         const Index count = (std::min)(rope_chunk, table.pairs() - begin);

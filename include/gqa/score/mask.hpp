@@ -15,9 +15,14 @@
 #include <span>
 #include <type_traits>
 
+#include "gqa/core/sizes.hpp"
 #include "gqa/core/view.hpp"
 
 namespace gqa {
+
+/// Positions lie in [-farthest_position, farthest_position], so that two of them always have a
+/// difference; attend() sees to it.
+inline constexpr Index farthest_position = std::numeric_limits<Index>::max() / 2;
 
 /// One query and one key.
 struct Where {
@@ -113,7 +118,7 @@ struct Causal {
     return by_index ? w.k_index <= w.q_index : w.k_pos <= w.q_pos;
   }
   GQA_TAG KeyRange range(const Where& w) const {
-    return {.end = (by_index ? w.q_index - w.k_index : w.q_pos - w.k_pos) + 1};
+    return {.end = detail::saturated_sum(by_index ? w.q_index - w.k_index : w.q_pos - w.k_pos, 1)};
   }
   GQA_TAG Coverage tile(const Tile& t) const {
     return by_index ? coverage(t.k_begin > t.q_end - 1, t.k_end - 1 <= t.q_begin)
@@ -143,19 +148,23 @@ struct SlidingWindow {
   }
 
   GQA_TAG bool visible(const Where& w) const {
-    return (left < 0 || w.k_pos >= w.q_pos - left) && (right < 0 || w.k_pos <= w.q_pos + right);
+    const Index distance = w.q_pos - w.k_pos;  // compared as it is: a side may be the largest Index
+    return (left < 0 || distance <= left) && (right < 0 || -distance <= right);
   }
   GQA_TAG KeyRange range(const Where& w) const {
     const Index own = w.q_pos - w.k_pos;
-    return {.begin = left < 0 ? KeyRange::first : own - left,
-            .end = right < 0 ? KeyRange::last : own + right + 1};
+    return {.begin = left < 0 ? KeyRange::first : detail::saturated_difference(own, left),
+            .end = right < 0 ? KeyRange::last
+                             : detail::saturated_sum(detail::saturated_sum(own, right), 1)};
   }
   GQA_TAG Coverage tile(const Tile& t) const {
-    const bool before = left >= 0 && t.k_pos_max() < t.q_pos_min - left;
-    const bool behind = right >= 0 && t.k_pos_min() > t.q_pos_max + right;
-    const bool all_left = left < 0 || t.k_pos_min() >= t.q_pos_max - left;
-    const bool all_right = right < 0 || t.k_pos_max() <= t.q_pos_min + right;
-    return coverage(before || behind, all_left && all_right);
+    const bool before =
+        left >= 0 && t.k_pos_max() < detail::saturated_difference(t.q_pos_min, left);
+    const bool after = right >= 0 && t.k_pos_min() > detail::saturated_sum(t.q_pos_max, right);
+    const bool all_left =
+        left < 0 || t.k_pos_min() >= detail::saturated_difference(t.q_pos_max, left);
+    const bool all_right = right < 0 || t.k_pos_max() <= detail::saturated_sum(t.q_pos_min, right);
+    return coverage(before || after, all_left && all_right);
   }
 };
 
@@ -189,7 +198,8 @@ struct PrefixLm {
     return w.k_pos < prefix_of(w.batch) || w.k_pos <= w.q_pos;
   }
   GQA_TAG KeyRange range(const Where& w) const {
-    return {.end = (std::max)(prefix_of(w.batch), w.q_pos + 1) - w.k_pos};
+    return {.end = detail::saturated_difference(
+                (std::max)(prefix_of(w.batch), detail::saturated_sum(w.q_pos, 1)), w.k_pos)};
   }
   GQA_TAG Coverage tile(const Tile& t) const {
     const Index prefix = prefix_of(t.batch);
@@ -207,12 +217,12 @@ struct Documents {
   Index kv_len = 0;  ///< row length of k_ids
 
   GQA_TAG void check(const AttentionShape& s) const {
-    require(q_len >= s.q_len && std::ssize(q_ids) == s.batch * q_len, "Documents has ",
-            std::ssize(q_ids), " query ids in rows of ", q_len, " for [batch, q_len] = [", s.batch,
-            ", ", s.q_len, "]");
-    require(kv_len >= s.kv_len && std::ssize(k_ids) == s.batch * kv_len, "Documents has ",
-            std::ssize(k_ids), " key ids in rows of ", kv_len, " for [batch, kv_len] = [", s.batch,
-            ", ", s.kv_len, "]");
+    require(q_len >= s.q_len && detail::is_product(std::ssize(q_ids), s.batch, q_len),
+            "Documents has ", std::ssize(q_ids), " query ids in rows of ", q_len,
+            " for [batch, q_len] = [", s.batch, ", ", s.q_len, "]");
+    require(kv_len >= s.kv_len && detail::is_product(std::ssize(k_ids), s.batch, kv_len),
+            "Documents has ", std::ssize(k_ids), " key ids in rows of ", kv_len,
+            " for [batch, kv_len] = [", s.batch, ", ", s.kv_len, "]");
   }
   GQA_TAG bool visible(const Where& w) const {
     return q_ids[static_cast<std::size_t>(w.batch * q_len + w.q_index)] ==

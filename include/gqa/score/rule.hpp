@@ -148,8 +148,9 @@ struct RelativeBias {
   GQA_TAG void check(const AttentionShape& s) const {
     require(num_heads == s.num_heads, "RelativeBias is for num_heads ", num_heads, ", not ",
             s.num_heads);
-    require(std::ssize(table) == num_buckets * num_heads, "RelativeBias has ", std::ssize(table),
-            " numbers for [num_buckets, num_heads] = [", num_buckets, ", ", num_heads, "]");
+    require(detail::is_product(std::ssize(table), num_heads, num_buckets), "RelativeBias has ",
+            std::ssize(table), " numbers for [num_buckets, num_heads] = [", num_buckets, ", ",
+            num_heads, "]");
     const Index exact = num_buckets / (bidirectional ? 4 : 2);
     require(exact >= 1 && max_distance > exact, "RelativeBias: max_distance ", max_distance,
             " must exceed the ", exact, " exact buckets, of which there must be one");

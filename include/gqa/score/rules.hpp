@@ -142,7 +142,8 @@ class Rules {
     each([&]<typename P>(const P& part) {
       if constexpr (Mask<P>) seen = both(seen, part.range(where));
     });
-    return seen;
+    const auto within = [](Index x) { return std::clamp(x, KeyRange::first, KeyRange::last); };
+    return {within(seen.begin), within(seen.end)};
   }
 
   GQA_TAG Coverage tile(const Tile& tile) const {
