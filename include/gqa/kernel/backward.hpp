@@ -57,7 +57,8 @@ void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor)
 
 /// The gradient of a sink logit, which has the weight 2^(sink - lse) in every row and no value.
 template <typename Call, typename ExecutorT>
-void find_sink_gradient(const Call& call, const typename Call::T* delta, ExecutorT& executor) {
+void find_sink_gradient(const Call& call, const RowSums<typename Call::T>& sums,
+                        ExecutorT& executor) {
   using T = typename Call::T;
   const AttentionShape& s = call.shape;
   executor.run(s.num_heads, [&](Index h, Index) noexcept {
@@ -66,16 +67,19 @@ void find_sink_gradient(const Call& call, const typename Call::T* delta, Executo
     for (Index b = 0; b < s.batch; ++b) {
       for (Index i = 0; i < call.q_len(b); ++i) {
         const T lse = call.options.lse(b, h, i);
-        const T row_delta = delta[(b * s.num_heads + h) * s.q_len + i];
+        const Index row = (b * s.num_heads + h) * s.q_len + i;
+        const T delta = sums.delta[row];
         // A row that sees no key adds nothing, whatever its dout. lse is its sink: where that is
         // -inf, (-inf) - (-inf) would be NaN.
         const auto* out = call.out.row(b, i, h);
         const auto is_zero = [](auto x) { return convert<T>(x) == 0; };
         if (lse == SoftmaxState<T>::empty_max ||
-            (!std::isfinite(row_delta) && std::all_of(out, out + s.value_dim, is_zero))) {
+            (!std::isfinite(delta) && std::all_of(out, out + s.value_dim, is_zero))) {
           continue;
         }
-        sum -= simd::exp2((sink - lse) * T(log2e)) * row_delta;
+        const RowSum<T>& own = sums.own[row];
+        const T weight = own.is_wanted() ? own.weight(sink) : simd::exp2((sink - lse) * T(log2e));
+        sum -= weight * delta;
       }
     }
     call.backward.sink_gradient[static_cast<std::size_t>(h)] = sum;
@@ -85,20 +89,32 @@ void find_sink_gradient(const Call& call, const typename Call::T* delta, Executo
 /// One KV head against one chunk of the rows that read it.
 template <typename Call>
 void run_chunk(const Call& call, const BackwardPlan<Call>& plan, BackwardWorker<Call>& worker,
-               const KeyGradients<typename Call::T>& sums, const typename Call::T* delta, Index b,
-               Index kv_head, Index row_begin, Index row_end) {
+               const KeyGradients<typename Call::T>& gradients,
+               const RowSums<typename Call::T>& sums, Index b, Index kv_head, Index row_begin,
+               Index row_end) {
   const Index length = call.source.length(b);
-  sums.zero(plan.layout, ceil_div(length, block_keys));
+  gradients.zero(plan.layout, ceil_div(length, block_keys));
   worker.packed.clear();
   for (Index row = row_begin; row < row_end; row += max_block_rows) {
-    BackwardBlock<Call> rows(call, plan.layout, worker.block, delta, b, kv_head, row,
+    BackwardBlock<Call> rows(call, plan.layout, worker.block, sums, b, kv_head, row,
                              (std::min)(max_block_rows, row_end - row));
-    for (Index first = 0; first < length; first += block_keys) {
-      const Index keys = (std::min)(block_keys, length - first);
-      if (rows.skips(first, first + keys)) continue;
-      rows.step(worker.packed.get(call.source, b, kv_head, first / block_keys, keys), first, keys,
-                sums.dk + first * plan.layout.key_row(), sums.dv + first * plan.layout.value_row());
+    const auto for_each_block = [&](auto fn) {
+      for (Index first = 0; first < length; first += block_keys) {
+        const Index keys = (std::min)(block_keys, length - first);
+        if (rows.skips(first, first + keys)) continue;
+        fn(worker.packed.get(call.source, b, kv_head, first / block_keys, keys), first, keys);
+      }
+    };
+    if (rows.needs_sums()) {
+      for_each_block([&](const auto& block, Index first, Index keys) {
+        rows.add_to_sums(block, first, keys);
+      });
     }
+    rows.finish_sums();
+    for_each_block([&](const auto& block, Index first, Index keys) {
+      rows.step(block, first, keys, gradients.dk + first * plan.layout.key_row(),
+                gradients.dv + first * plan.layout.value_row());
+    });
     rows.finish();
   }
 }
@@ -176,7 +192,7 @@ void run_backward(const Call& call, ExecutorT& executor) {
   Workspace own;
   Workspace& workspace = call.backward.workspace ? *call.backward.workspace : own;
   std::byte* const memory = workspace.reserve(plan.bytes());
-  T* const delta = plan.delta(memory);
+  const RowSums<T> row_sums = plan.row_sums(memory);
   const Index heads = call.shape.num_kv_heads, chunks = plan.chunks();
   const auto sums_of = [&](Index b, Index kv_head, Index chunk) {
     return plan.partial(memory, (b * heads + kv_head) * chunks + chunk);
@@ -186,10 +202,7 @@ void run_backward(const Call& call, ExecutorT& executor) {
   if (bias) std::fill_n(bias.data(), bias.size(), T(0));
   const auto& table = call.backward.relative_bias_gradient;
   std::fill(table.begin(), table.end(), T(0));
-  find_deltas(call, delta, executor);
-  if constexpr (Call::Rules::has_sinks) {
-    if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, delta, executor);
-  }
+  find_deltas(call, row_sums.delta, executor);
   for_each_wave(call, chunks, [&](auto batch, auto kv_heads, auto chunk_range) {
     const Index per_head = chunk_range.end - chunk_range.begin;
     const Index per_sequence = (kv_heads.end - kv_heads.begin) * per_head;
@@ -203,13 +216,16 @@ void run_backward(const Call& call, ExecutorT& executor) {
       if (chunk >= rows.count()) return;
       BackwardWorker<Call> worker = plan.worker(memory, worker_index);
       const auto sums = chunks > 1 ? sums_of(b, kv_head, chunk) : worker.gradients;
-      run_chunk(call, plan, worker, sums, delta, b, kv_head, rows.begin(chunk),
+      run_chunk(call, plan, worker, sums, row_sums, b, kv_head, rows.begin(chunk),
                 rows.begin(chunk + 1));
       if (chunks > 1) return;
       write_keys(call, plan.layout, b, kv_head, 0, call.dk.tokens(), 1,
                  [&](Index) { return sums; });
     });
   });
+  if constexpr (Call::Rules::has_sinks) {
+    if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, row_sums, executor);
+  }
   if (chunks == 1) return;
   const Index blocks = ceil_div(call.dk.tokens(), block_keys);
   executor.run(call.shape.batch * heads * blocks, [&](Index task, Index) noexcept {

@@ -10,12 +10,14 @@
 //   P = 2^(S - lse)                dS = P (dP - delta),  delta = Σ_c out dout
 //   O = P V                        dP = dO Vᵀ,  dV += Pᵀ dO
 //
+// (Where lse is too coarse to tell P by, backward_sums.hpp says what else does.)
+//
 // What is hidden has P = dS = 0; keys, queries and incoming gradients that are not finite reach
 // only the pairs that see one another.
 #pragma once
 
 #include "gqa/kernel/backward_pack.hpp"
-#include "gqa/ops/softmax_state.hpp"
+#include "gqa/kernel/backward_sums.hpp"
 
 namespace gqa {
 inline namespace GQA_ISA {
@@ -31,7 +33,9 @@ class BackwardBlock {
   using Rules = typename Call::Rules;
   using Pack = simd::Pack<T>;
   using Layout = detail::BackwardLayout<T>;
+  using Block = typename detail::PackedBlocks<T>::Block;
   using RowStrips = detail::RowStrips<T>;
+  using RowSum = detail::RowSum<T>;
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
   struct Scratch {
@@ -42,6 +46,7 @@ class BackwardBlock {
     T* dq;           // [rows][key_row]
     T* lse;          // [rows], times log2(e)
     T* delta;        // [rows]
+    RowSum* own;     // [rows]
     T* derivatives;  // [2][64]: of a row's scores, in the products and in the bias
     T* clean_keys;   // one block, see add_dq_row_by_row()
 
@@ -57,17 +62,20 @@ class BackwardBlock {
           dq(carver.take<T>(rows * layout.key_row())),
           lse(carver.take<T>(rows)),
           delta(carver.take<T>(rows)),
+          own(carver.take<RowSum>(rows)),
           derivatives(carver.take<T>(2 * block_keys)),
           clean_keys(carver.take<T>(layout.keys.block_elements())) {}
   };
 
-  /// Rows as QueryRows takes them; `delta` [batch, num_heads, q_len].
-  BackwardBlock(const Call& call, const Layout& layout, const Scratch& scratch, const T* delta,
-                Index batch, Index kv_head, Index row_begin, Index rows)
+  /// Rows as QueryRows takes them.
+  BackwardBlock(const Call& call, const Layout& layout, const Scratch& scratch,
+                const detail::RowSums<T>& sums, Index batch, Index kv_head, Index row_begin,
+                Index rows)
       : call_(call),
         rules_(call.rules),
         layout_(layout),
         scratch_(scratch),
+        sums_(sums),
         queries_(call, layout.keys, scratch.queries, batch, kv_head, row_begin, rows),
         douts_(call.with_dout_as_queries(), layout.values, scratch.douts, batch, kv_head, row_begin,
                rows),
@@ -85,7 +93,9 @@ class BackwardBlock {
       const T lse = call.options.lse(batch, head, q_index);
       // A row that sees no key has lse -inf: 2^(S - inf) = 0, where S + inf could be NaN.
       scratch.lse[r] = lse == SoftmaxState<T>::empty_max ? -lse : lse * T(log2e);
-      scratch.delta[r] = delta[(batch * call.shape.num_heads + head) * call.shape.q_len + q_index];
+      scratch.delta[r] = sums.delta[number(r)];
+      scratch.own[r] = RowSum(lse);
+      needs_sums_ |= scratch.own[r].is_wanted();
     }
   }
 
@@ -96,25 +106,51 @@ class BackwardBlock {
     return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::skip;
   }
 
+  /// Is some row's lse too coarse? All blocks of keys then go to add_to_sums(), and finish_sums()
+  /// comes before the first step().
+  bool needs_sums() const { return needs_sums_; }
+
+  /// One block of keys and values, as step() takes it, for the sums of these rows.
+  void add_to_sums(const Block& block, Index first, Index keys) {
+    Seen seen[max_block_tiles];
+    if (!look(rules_, queries_, first, keys, seen)) return;
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      const RowSum* own = scratch_.own + tiles_.begin(tile);
+      const auto is_wanted = [](const RowSum& sum) { return sum.is_wanted(); };
+      if (!std::any_of(own, own + tiles_.height(tile), is_wanted)) {
+        seen[tile] = {.strip = {Coverage::skip, Coverage::skip}};
+      }
+    }
+    multiply_rows_by_keys(block, seen);
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      if (seen[tile].nothing()) continue;
+      for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
+        if (!scratch_.own[r].is_wanted()) continue;
+        find_scores(r, first, keys);
+        hide(r, first, keys, seen[tile], SoftmaxState<T>::empty_max);
+        scratch_.own[r].add(weights(r), dscores(r), block_keys);
+      }
+    }
+  }
+  void finish_sums() {
+    for (Index r = 0; r < rows(); ++r) {
+      RowSum& own = scratch_.own[r];
+      if (own.is_wanted()) {
+        own.finish(static_cast<T>(rules_.sink(queries_[r].head)));
+        if (own.is_wanted()) scratch_.delta[r] = sums_.delta[number(r)] = own.delta();
+      }
+      if (sums_.own) sums_.own[number(r)] = own;
+    }
+  }
+
   /// One block of keys and values: `keys` of them, from index `first` on. Adds to their dk
   /// [64][key_row] and dv [64][value_row].
-  void step(const typename detail::PackedBlocks<T>::Block& block, Index first, Index keys, T* dk,
-            T* dv) {
+  void step(const Block& block, Index first, Index keys, T* dk, T* dv) {
     Seen seen[max_block_tiles];
     if (!look(rules_, queries_, first, keys, seen)) return;
 
-    // S = Q Kᵀ, dP = dO Vᵀ. The next block comes to L2 meanwhile: packed keys of a long sequence
-    // are in L3.
-    const auto ahead = [](Index tile, const auto& layout) {
-      return Prefetch{tile == 0 ? static_cast<std::uintptr_t>(layout.block_bytes()) : 0};
-    };
-    for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
-      const Index r = tiles_.begin(tile);
-      multiply_keys(tiles_.height(tile), layout_.keys, queries_.packed(tile), block.keys, begin,
-                    end, weights(r), ahead(tile, layout_.keys));
-      multiply_keys(tiles_.height(tile), layout_.values, douts_.packed(tile), block.values, begin,
-                    end, dscores(r), ahead(tile, layout_.values));
-    });
+    // S = Q Kᵀ, dP = dO Vᵀ
+    multiply_rows_by_keys(block, seen);
 
     // P = 2^(S - lse), dS = P (dP - delta)
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
@@ -170,26 +206,55 @@ class BackwardBlock {
   T* weights(Index r) const { return scratch_.weights + r * block_keys; }
   T* dscores(Index r) const { return scratch_.dscores + r * block_keys; }
   T* dq(Index r) const { return scratch_.dq + r * layout_.key_row(); }
+  /// Where row r is in [batch, num_heads, q_len].
+  Index number(Index r) const {
+    return (queries_.batch() * call_.shape.num_heads + queries_[r].head) * call_.shape.q_len +
+           queries_[r].q_index;
+  }
+
+  /// S = Q Kᵀ, dP = dO Vᵀ. The next block comes to L2 meanwhile: packed keys of a long sequence are
+  /// in L3.
+  void multiply_rows_by_keys(const Block& block, const Seen* seen) const {
+    const auto ahead = [](Index tile, const auto& layout) {
+      return Prefetch{tile == 0 ? static_cast<std::uintptr_t>(layout.block_bytes()) : 0};
+    };
+    for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
+      const Index r = tiles_.begin(tile);
+      multiply_keys(tiles_.height(tile), layout_.keys, queries_.packed(tile), block.keys, begin,
+                    end, weights(r), ahead(tile, layout_.keys));
+      multiply_keys(tiles_.height(tile), layout_.values, douts_.packed(tile), block.values, begin,
+                    end, dscores(r), ahead(tile, layout_.values));
+    });
+  }
+
+  /// Turns row r of S into what the softmax was given.
+  void find_scores(Index r, Index first, Index keys) {
+    T* s = weights(r);
+    const Pack scale = Pack::broadcast(scale_);
+    for (Index j = 0; j < block_keys; j += Pack::size) (Pack::load(s + j) * scale).store(s + j);
+    if constexpr (Rules::has_scores) apply_rules(r, first, keys);
+  }
 
   /// Turns row r of S and dP into P and dS. All 64 keys: those not seen get zeros.
   void softmax_gradient(Index r, Index first, Index keys, const Seen& seen) {
     T* p = weights(r);
     T* ds = dscores(r);
-    const Pack scale = Pack::broadcast(scale_);
-    // Rules first, in a loop of their own: S becomes what the softmax was given.
-    if constexpr (Rules::has_scores) {
-      for (Index j = 0; j < block_keys; j += Pack::size) (Pack::load(p + j) * scale).store(p + j);
-      apply_rules(r, first, keys);
+    // Rules first, in a loop of their own.
+    const RowSum& own = scratch_.own[r];
+    if (Rules::has_scores || own.is_wanted()) find_scores(r, first, keys);
+    if (own.is_wanted()) {
+      weigh_by_own_sum(r);
+    } else {
+      const Pack factor = Pack::broadcast(Rules::has_scores ? T(log2e) : scale_ * T(log2e));
+      const Pack lse = Pack::broadcast(scratch_.lse[r]), delta = Pack::broadcast(scratch_.delta[r]);
+      GQA_UNROLL
+      for (int j = 0; j < static_cast<int>(block_keys); j += static_cast<int>(Pack::size)) {
+        const Pack weight = exp2(Pack::load(p + j) * factor - lse);
+        weight.store(p + j);
+        (weight * (Pack::load(ds + j) - delta)).store(ds + j);
+      }
     }
-    const Pack factor = Pack::broadcast(Rules::has_scores ? T(log2e) : scale_ * T(log2e));
-    const Pack lse = Pack::broadcast(scratch_.lse[r]), delta = Pack::broadcast(scratch_.delta[r]);
-    GQA_UNROLL
-    for (int j = 0; j < static_cast<int>(block_keys); j += static_cast<int>(Pack::size)) {
-      const Pack weight = exp2(Pack::load(p + j) * factor - lse);
-      weight.store(p + j);
-      (weight * (Pack::load(ds + j) - delta)).store(ds + j);
-    }
-    hide(r, first, keys, seen);
+    hide(r, first, keys, seen, T(0));
     if constexpr (Rules::num_additive_biases + Rules::num_relative_biases == 1) {
       add_bias_gradient(r, first, keys);
     }
@@ -197,6 +262,16 @@ class BackwardBlock {
       for (Index j = 0; j < block_keys; j += Pack::size) {
         (Pack::load(ds + j) * Pack::load(scratch_.derivatives + j)).store(ds + j);
       }
+    }
+  }
+
+  /// P = 2^((S - largest) log2(e)) / sum of row r, and dS.
+  void weigh_by_own_sum(Index r) {
+    const Pack delta = Pack::broadcast(scratch_.delta[r]);
+    for (Index j = 0; j < block_keys; j += Pack::size) {
+      const Pack weight = scratch_.own[r].weight(Pack::load(weights(r) + j));
+      weight.store(weights(r) + j);
+      (weight * (Pack::load(dscores(r) + j) - delta)).store(dscores(r) + j);
     }
   }
 
@@ -221,10 +296,12 @@ class BackwardBlock {
     }
   }
 
-  /// Zeroes what row r doesn't see, whatever came of it so far.
-  void hide(Index r, Index first, Index keys, const Seen& seen) {
+  /// Gives what row r doesn't see the weight or score `hidden` and a gradient of 0, whatever came
+  /// of it so far.
+  void hide(Index r, Index first, Index keys, const Seen& seen, T hidden) {
     const auto hide_key = [&](Index j) {
-      weights(r)[j] = dscores(r)[j] = 0;
+      weights(r)[j] = hidden;
+      dscores(r)[j] = 0;
       if constexpr (Rules::has_scores) scratch_.derivatives[j] = 0;
     };
     for (int strip = 0; strip < 2; ++strip) {
@@ -339,11 +416,13 @@ class BackwardBlock {
   const Rules& rules_;
   const Layout& layout_;
   Scratch scratch_;
+  const detail::RowSums<T>& sums_;
   QueryRows<T> queries_;
   QueryRows<T> douts_;
   RowTiles tiles_;
   T scale_;
   bool finite_rows_ = true;
+  bool needs_sums_ = false;
 };
 
 }  // namespace GQA_ISA

@@ -82,8 +82,10 @@ class BackwardPlan {
       chunks_ = (std::max)(chunks_, RowChunks(call.rows(b), call.shape.num_kv_heads).count());
     }
     block_rows_ = (std::min)(most_rows, max_block_rows);
+    rows_ = call.shape.batch * call.shape.num_heads * call.shape.q_len;
+    has_sink_gradient_ = !call.backward.sink_gradient.empty();
     Carver carver;
-    carver.take<T>(call.shape.batch * call.shape.num_heads * call.shape.q_len);
+    RowSums<T>(carver, rows_, has_sink_gradient_);
     partials_ = carver.bytes();
     Carver part;
     KeyGradients<T>(part, layout, blocks_);
@@ -101,8 +103,10 @@ class BackwardPlan {
   /// Chunks of the sequence with the most rows.
   Index chunks() const { return chunks_; }
 
-  /// Σ_c out dout of each row, [batch, num_heads, q_len].
-  T* delta(std::byte* memory) const { return reinterpret_cast<T*>(memory); }
+  RowSums<T> row_sums(std::byte* memory) const {
+    Carver carver(memory);
+    return RowSums<T>(carver, rows_, has_sink_gradient_);
+  }
   /// The gradients of a task, where tasks have their own: chunks() > 1.
   KeyGradients<T> partial(std::byte* memory, Index task) const {
     Carver carver(memory + partials_ + static_cast<std::size_t>(task) * partial_bytes_);
@@ -116,6 +120,8 @@ class BackwardPlan {
   BackwardLayout<T> layout;
 
  private:
+  Index rows_ = 0;
+  bool has_sink_gradient_ = false;
   Index blocks_;
   Index block_rows_ = 1;
   Index chunks_ = 1;
