@@ -65,6 +65,63 @@ TEST(MergeStates, WithTheEmptyStateChangesNoBit) {
   EXPECT_TRUE(same_bits(merged, none));  // (-inf) - (-inf) has not become NaN
 }
 
+/// A state of one row: `out` in all of its 5 numbers.
+AttentionResult<float, float> row_state(float out, float lse) {
+  AttentionResult<float, float> state({1, 1, 1, 5});
+  state.out.fill(out);
+  state.lse = {lse};
+  return state;
+}
+void expect_merged(AttentionResult<float, float> a, const AttentionResult<float, float>& b,
+                   float out, float lse, const std::string& what) {
+  merge_states<float>(a.out.view(), a.lse_view(), b.out.view(), const_lse(b));
+  EXPECT_TRUE(same_bits(a, row_state(out, lse)))
+      << what << ": " << a.out.row(0, 0, 0)[4] << ", " << a.lse[0];
+}
+
+TEST(MergeStates, DoesNotReadTheOutOfAnEmptyState) {
+  const float minus = -std::numeric_limits<float>::infinity();
+  for (const float unwritten : {std::numeric_limits<float>::quiet_NaN(), -minus, minus, 7.0f}) {
+    for (const float lse : {minus, -minus}) {  // -inf, or +inf as FlashAttention-2 says
+      const std::string what = message("out ", unwritten, ", lse ", lse);
+      const auto empty = row_state(unwritten, lse), some = row_state(2, 1);
+      expect_merged(empty, some, 2, 1, what + ", into it");
+      expect_merged(some, empty, 2, 1, what + ", from it");
+      expect_merged(empty, row_state(-0.0f, -3e38f), -0.0f, -3e38f, what + ", into it");
+      for (const float other : {minus, -minus}) {
+        expect_merged(empty, row_state(unwritten, other), 0, minus, what + ", both");
+      }
+    }
+  }
+}
+
+TEST(MergeStates, KeepsANanBesideAnEmptyState) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const double lse : {-infinity, infinity}) {
+    const auto empty = row_state(3, static_cast<float>(lse)), poison = row_state(nan, nan);
+    for (const bool first : {true, false}) {
+      auto a = first ? poison : empty;
+      const auto& b = first ? empty : poison;
+      merge_states<float>(a.out.view(), a.lse_view(), b.out.view(), const_lse(b));
+      EXPECT_TRUE(std::isnan(a.lse[0]) && std::isnan(a.out.row(0, 0, 0)[0])) << first;
+    }
+  }
+}
+
+TEST(SoftmaxState, DoesNotReadTheOutOfAnEmptyState) {
+  const Index n = simd::Pack<float>::size;
+  std::vector<float> some(static_cast<std::size_t>(n), 2.0f);
+  std::vector<float> unwritten(some.size(), std::numeric_limits<float>::quiet_NaN());
+  SoftmaxState<float> a{.max = 3, .sum = 1.5f}, empty;
+  const auto expected = some;
+  merge(a, some.data(), empty, unwritten.data(), n);
+  EXPECT_EQ(some, expected);
+  EXPECT_EQ(a.sum, 1.5f);
+  merge(empty, unwritten.data(), a, some.data(), n);
+  EXPECT_EQ(unwritten, expected);
+  EXPECT_EQ(empty.max, 3);
+}
+
 TEST(MergeStates, KeepsAVisibleNan) {
   const auto nan = std::numeric_limits<float>::quiet_NaN();
   for (const bool first : {true, false}) {

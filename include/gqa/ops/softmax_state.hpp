@@ -100,6 +100,10 @@ void merge(SoftmaxState<T, Unit>& into, T* GQA_RESTRICT out, const SoftmaxState<
 /// Merges attention over disjoint sets of keys: `out` and `lse` become what attend() gives over
 /// both (FlashInfer's merge_state; natural logarithms). Shapes [batch, q_len, num_heads, value_dim]
 /// and [batch, num_heads, q_len]. SinkLogits belong to exactly one of the parts.
+///
+/// A row that saw no key has lse -inf, or +inf as FlashAttention-2 says; its out isn't read, on
+/// either side, and may be anything. Two such rows give one as attend() does: out = 0 and lse -inf.
+/// Weights are as exact as lse is: its type's last place at the size of a row's scores.
 template <typename T>
 GQA_TAG void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T> other_out,
                           LseView<const T> other_lse) {
@@ -116,11 +120,17 @@ GQA_TAG void merge_states(TensorView<T> out, LseView<T> lse, TensorView<const T>
       for (Index h = 0; h < out.heads(); ++h) {
         T& la = lse(b, h, q);
         const T lb = other_lse(b, h, q);
-        if (lb == SoftmaxState<T>::empty_max) continue;
-        const T max = safe_max(lb > la ? lb : la);
-        const T wa = exp_of_difference(la - max), wb = exp_of_difference(lb - max);
         T* a = out.row(b, q, h);
         const T* o = other_out.row(b, q, h);
+        if (std::isinf(la)) {  // empty
+          const bool both = std::isinf(lb);
+          la = both ? SoftmaxState<T>::empty_max : lb;
+          for (Index i = 0; i < out.dim(); ++i) a[i] = both ? T(0) : o[i];
+          continue;
+        }
+        if (std::isinf(lb)) continue;
+        const T max = lb > la ? lb : la;
+        const T wa = exp_of_difference(la - max), wb = exp_of_difference(lb - max);
         for (Index i = 0; i < out.dim(); ++i) a[i] = (wa * a[i] + wb * o[i]) / (wa + wb);
         la = max + std::log(wa + wb);
       }
