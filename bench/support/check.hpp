@@ -28,8 +28,9 @@ struct Agreement {
 /// sequence.
 class SampledReference {
  public:
-  template <KvSource Source>
-  SampledReference(const Tensor& q, const Source& source, Index samples = 16)
+  template <KvSource Source, RulesOrPart RulesT = Causal>
+  SampledReference(const Tensor& q, const Source& source, const RulesT& rules = {},
+                   Index samples = 16)
       : SampledReference(q.dimension(1), samples) {
     const Index batch = q.dimension(0), heads = q.dimension(2), dim = q.dimension(3);
     Tensor picked(batch, std::ssize(tokens_), heads, dim);
@@ -43,7 +44,7 @@ class SampledReference {
     expected_ = Tensor(batch, std::ssize(tokens_), heads, source.value_dim());
     ReferenceOptions<float> options;
     options.positions = positions;
-    reference(picked, source, expected_, Causal{}, options);
+    reference(picked, source, expected_, rules, options);
     find_tolerances(picked, source, positions);
   }
 

@@ -68,13 +68,13 @@ class WorkOverQueries : public Work {
   Agreement agreement() const override { return expected_->agreement(out_); }
 
  protected:
-  template <typename Source>
-  void attend_over(const Source& source, const EigenPool& executor) {
-    gqa::attend(q_, source, out_, Causal{}, {.workspace = &workspace_}, executor);
+  template <typename Source, typename RulesT = Causal>
+  void attend_over(const Source& source, const EigenPool& executor, const RulesT& rules = {}) {
+    gqa::attend(q_, source, out_, rules, {.workspace = &workspace_}, executor);
   }
-  template <typename Source>
-  void find_reference(const Source& source) {
-    expected_.emplace(q_, source);
+  template <typename Source, typename RulesT = Causal>
+  void find_reference(const Source& source, const RulesT& rules = {}) {
+    expected_.emplace(q_, source, rules);
   }
 
   Tensor q_;  // [batch, q_len, num_heads, head_dim]

@@ -50,6 +50,8 @@ class RingWork final : public WorkOverQueries {
  public:
   explicit RingWork(const Case& c)
       : WorkOverQueries(c),
+        // All that is left, to the queries of a step: two blocks more than the ring's own window.
+        rules_(Causal{} & SlidingWindow::from_hf(c.kv_len - c.q_len + 1)),
         cache_({.batch = c.batch,
                 .window = c.kv_len - 2 * block_keys,
                 .spare = block_keys,
@@ -62,11 +64,11 @@ class RingWork final : public WorkOverQueries {
         append_random(random, cache_, b, block_keys);
       }
     }
-    find_reference(cache_);
+    find_reference(cache_, rules_);
     products = best_products<Storage>();
     kv_bytes = static_cast<double>(c.kv_len * c.batch * cache_.bytes_per_token());
   }
-  void attend(const EigenPool& executor) override { attend_over(cache_, executor); }
+  void attend(const EigenPool& executor) override { attend_over(cache_, executor, rules_); }
   std::span<const std::byte> memory() const override {
     const std::byte* begin = nullptr;  // block kv_len / 64 has the place of block 0
     const Index first = cache_.length(0) / 3 * 2;
@@ -75,6 +77,7 @@ class RingWork final : public WorkOverQueries {
   }
 
  private:
+  Rules<Causal, SlidingWindow> rules_;
   RingKvCache<Storage> cache_;
 };
 

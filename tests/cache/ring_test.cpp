@@ -6,7 +6,9 @@
 
 #include "gqa/cache/contiguous.hpp"
 #include "gqa/cache/selection.hpp"
-#include "gqa/kernel/attend.hpp"
+#include "gqa/kernel/explain.hpp"
+#include "gqa/kernel/reference.hpp"
+#include "gqa/kernel/shared_prefix.hpp"
 #include "support/errors.hpp"
 #include "tokens.hpp"
 
@@ -239,6 +241,144 @@ TEST(Ring, RefusesQueriesWhoseKeysAreGone) {
   EXPECT_EQ(gqa::next_held(kept, 0, 127), 127);
   EXPECT_EQ(gqa::next_held(kept, 0, 128), 320);
   EXPECT_EQ(gqa::next_held(kept, 0, 321), 321);
+}
+
+/// Steps of decoding over a ring and over a cache that keeps all: each has the same bits or is
+/// refused. Returns the first length at which one is, 0 if none.
+template <typename RulesT>
+Index first_refusal(const RulesT& rules, Index keep_first, Index q_len = 1) {
+  Ring ring = make_ring(keep_first);
+  KvCache<float> cache({.batch = 2, .capacity = 400, .heads = heads});
+  Random random(3);
+  Index refusal = 0;
+  for (Index length = q_len; length <= 400; length += q_len) {
+    const auto k = random_tensor<float>(random, {2, q_len, 1, 4});
+    const auto v = random_tensor<float>(random, {2, q_len, 1, 3});
+    const auto q = random_tensor<float>(random, {2, q_len, 2, 4});
+    ring.append(k.view(), v.view());
+    cache.append(k.view(), v.view());
+    TestTensor<float> out({2, q_len, 2, 3}), expected(out.shape());
+    attend(q.view(), cache, expected.view(), rules);
+    try {
+      attend(q.view(), ring, out.view(), rules);
+      EXPECT_TRUE(same_bits(out.storage(), expected.storage())) << length;
+    } catch (const std::invalid_argument&) {
+      if (refusal == 0) refusal = length;
+    }
+  }
+  return refusal;
+}
+
+TEST(RingUnderAMask, IsRefusedFromTheFirstMissingKeyOn) {
+  // Of 129 tokens the ring has the last block and a key, of 193 the last two: it drops [0, 64) and
+  // [64, 128).
+  EXPECT_EQ(first_refusal(Causal{}, 0), 129);
+  EXPECT_EQ(first_refusal(NoMask{}, 0), 129);
+  EXPECT_EQ(first_refusal(Causal::top_left(), 0), 129);
+  EXPECT_EQ(first_refusal(PrefixLm{.length = 2}, 0), 129);
+  EXPECT_EQ(first_refusal(Causal{}, 3), 193);  // the first block stays: [64, 128) goes first
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(40), 0), 0);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(39), 0), 0);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(60), 0, 20), 140);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(65), 0), 0);  // what is there is right
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(66), 0), 129);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(128), 0), 129);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(40) & KeepFirst{64}, 3), 0);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(40) & KeepFirst{65}, 3), 193);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(40) & KeepFirst{1}, 0), 129);
+}
+
+TEST(RingUnderAMask, AsksMasksThatDoNotKnow) {
+  const auto window = [](Index keys, Index of_head) {
+    return mask_function([=](const Where& w) {
+      const Index distance = w.q_pos - w.k_pos;
+      return distance >= 0 && distance < (w.head == of_head ? keys : 7);
+    });
+  };
+  EXPECT_EQ(first_refusal(window(40, 0), 0), 0);
+  EXPECT_EQ(first_refusal(window(66, 0), 0), 129);
+  EXPECT_EQ(first_refusal(window(66, 1), 0), 129);  // of the second head alone
+  EXPECT_EQ(first_refusal(window(40, 0), 0, 20), 0);
+  EXPECT_EQ(first_refusal(Causal{} & SlidingWindow::from_hf(40) & window(500, 1), 0), 0);
+  EXPECT_EQ(first_refusal(mask_function([](const Where& w) { return w.k_pos == 130; }), 3), 257);
+}
+
+TEST(RingUnderAMask, NamesWhatIsSeenAndWhatIsGoneAtEveryDoor) {
+  Ring ring = make_ring();
+  fill_up(ring, 0, 200);
+  fill_up(ring, 1, 200);  // [0, 128) are gone
+  const TestTensor<float> q({2, 3, 2, 4});
+  TestTensor<float> out({2, 3, 2, 3});
+  out.fill(5);
+  const auto rules = Causal{} & SlidingWindow::from_hf(100);
+  const std::string seen =
+      ": the mask shows the query at position 197 of sequence 0 keys from 98 on, but the source "
+      "has dropped keys [0, 128)";
+  EXPECT_EQ(error_of([&] { attend(q.view(), ring, out.view(), rules); }), "attend" + seen);
+  EXPECT_EQ(error_of([&] { reference(q.view(), ring, out.view(), rules); }), "reference" + seen);
+  EXPECT_EQ(error_of([&] { attend_shared_prefix(q.view(), ring, out.view(), rules); }),
+            "attend_shared_prefix" + seen);
+  EXPECT_EQ(error_of([&] { (void)explain(q.view(), ring, out.view(), rules); }), "explain" + seen);
+  EXPECT_EQ(error_of([&] {
+              attend(q.view(), ring, out.view(), rules, {.q_lens = std::vector<Index>{0, 2}});
+            }),
+            "attend: the mask shows the query at position 198 of sequence 1 keys from 99 on, but "
+            "the source has dropped keys [0, 128)");
+  const std::vector<Index> starts{0, 1, 3};
+  const auto packed = [&](TestTensor<float>& x) { return x.view().sequence(0); };
+  TestTensor<float> packed_q({1, 3, 2, 4}), packed_out({1, 3, 2, 3});
+  EXPECT_EQ(error_of([&] {
+              attend(packed(packed_q), ring, packed(packed_out), rules, {.q_starts = starts});
+            }),
+            "attend: the mask shows the query at position 199 of sequence 0 keys from 100 on, but "
+            "the source has dropped keys [0, 128)");
+  const std::vector<Index> order{1, 0};
+  EXPECT_EQ(error_of([&] { attend(q.view(), select(ring, order), out.view(), rules); }),
+            "attend" + seen);
+  EXPECT_TRUE(std::all_of(out.row(0, 0, 0), out.row(0, 0, 0) + 3, [](float x) { return x == 5; }));
+}
+
+/// A source of a user's own that says only what it holds.
+struct OnlyNextHeld {
+  using Storage = float;
+  static constexpr KvLayout layout = KvLayout::strips;
+  const Ring& ring;
+
+  Index batch() const { return ring.batch(); }
+  Index num_kv_heads() const { return ring.num_kv_heads(); }
+  Index head_dim() const { return ring.head_dim(); }
+  Index value_dim() const { return ring.value_dim(); }
+  Index length(Index b) const { return ring.length(b); }
+  Index next_held(Index b, Index key) const { return ring.next_held(b, key); }
+  template <typename F>
+  void for_each_run(Index b, Index h, Index begin, Index end, F&& fn) const {
+    ring.for_each_run(b, h, begin, end, fn);
+  }
+};
+
+TEST(RingUnderAMask, FindsWhatAnySourceHasDropped) {
+  for (const Index keep_first : {0, 3, 65}) {
+    for (const Index length : {0, 10, 64, 65, 130, 200, 333}) {
+      Ring ring = make_ring(keep_first);
+      fill_up(ring, 1, length);
+      const OnlyNextHeld own{ring};
+      for (Index key = 0; key <= length; ++key) {
+        Index expected = key;
+        while (expected < length && ring.holds(1, expected)) ++expected;
+        EXPECT_EQ(gqa::next_dropped(ring, 1, key), expected) << key << " of " << length;
+        if (key % 64 == 0) {
+          EXPECT_EQ(std::min(gqa::next_dropped(own, 1, key), length), expected) << key;
+        }
+      }
+    }
+  }
+  Ring ring = make_ring();
+  fill_up(ring, 0, 200);
+  const TestTensor<float> q({2, 1, 2, 4});
+  TestTensor<float> out({2, 1, 2, 3});
+  EXPECT_EQ(error_of([&] { attend(q.view(), OnlyNextHeld{ring}, out.view(), Causal{}); }),
+            "attend: the mask shows the query at position 199 of sequence 0 keys from 0 on, but "
+            "the source has dropped keys [0, 128)");
 }
 
 }  // namespace

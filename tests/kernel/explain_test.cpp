@@ -78,7 +78,8 @@ TEST(Explain, WhatARingHasDroppedIsNotCounted) {
   RingKvCache<float> ring({.batch = 1, .window = 128, .spare = 64, .heads = Heads<>(4, 2, dim)});
   TestTensor<float> k({1, 1, 2, dim}), q({1, 1, 4, dim}), out({1, 1, 4, dim});
   for (Index i = 0; i < 1000; ++i) ring.append(k.view(), k.view());
-  const Explanation e = explain(q.view(), ring, out.view(), Causal{});
+  const auto rules = Causal{} & SlidingWindow::from_hf(128);
+  const Explanation e = explain(q.view(), ring, out.view(), rules);
   EXPECT_GE(e.kv_bytes, 128 * ring.bytes_per_token());
   EXPECT_LE(e.kv_bytes, 320 * ring.bytes_per_token());
 }

@@ -16,9 +16,9 @@
 namespace gqa {
 
 /// Attend with the mask that the memory was made for: Causal{} & SlidingWindow::from_hf(window),
-/// and KeepFirst{keep_first}. Tokens that are gone are hidden from other masks, too. A query whose
-/// window begins with tokens that are gone, as that of the first of too many query tokens, is
-/// refused by attend().
+/// and KeepFirst{keep_first}. Every front door refuses a mask that shows a query tokens that are
+/// gone, as Causal{} alone does once there are any; and a query of which the cache can't tell, as
+/// the first of too many query tokens, whose window begins with tokens that are gone.
 ///
 /// Every operation happens in full or, when it throws, not at all: std::invalid_argument for
 /// shapes, std::length_error for too many tokens at once and for rollbacks beyond what is held,
@@ -108,6 +108,10 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   /// See KvSource.
   GQA_TAG Index next_held(Index b, Index key) const {
     return key < kept_tokens() ? key : (std::max)(key, first_in_ring(this->slot(b)));
+  }
+  GQA_TAG Index next_dropped(Index b, Index key) const {
+    const Index ring = first_in_ring(this->slot(b)), dropped = (std::max)(key, kept_tokens());
+    return dropped < ring ? (std::min)(dropped, this->length(b)) : this->length(b);
   }
   GQA_TAG Index oldest_query(Index b) const {
     const Index ring = first_in_ring(this->slot(b));

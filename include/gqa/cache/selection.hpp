@@ -40,6 +40,9 @@ class SelectedKv {
   GQA_TAG Index next_held(Index i, Index key) const {
     return gqa::next_held(cache_, index(i), key);
   }
+  GQA_TAG Index next_dropped(Index i, Index key) const {
+    return gqa::next_dropped(cache_, index(i), key);
+  }
   GQA_TAG Index oldest_query(Index i) const { return gqa::oldest_query(cache_, index(i)); }
   template <typename F>
   GQA_TAG void for_each_run(Index i, Index kv_head, Index begin, Index end, F&& fn) const {

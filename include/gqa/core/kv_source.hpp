@@ -59,7 +59,9 @@ struct AnyRunHandler {
 /// - optional: `first_position(b)`, the position of key 0; 0 if there is no such function.
 ///   Positions of a sequence are consecutive;
 /// - optional, of a source that drops keys: `next_held(b, key)`, the first key from `key` on that
-///   it still has, or length(b), so that nobody looks for keys where there are none; and
+///   it still has, or length(b), so that nobody looks for keys where there are none: attend()
+///   refuses masks that show a query one of the others. `next_dropped(b, key)`, the first key from
+///   `key` on that it no longer has, or length(b), spares asking for each block. And
 ///   `oldest_query(b)`, the first position whose query finds every key that it may see: attend()
 ///   refuses queries before that.
 template <typename S>
@@ -95,6 +97,20 @@ GQA_TAG Index next_held(const S& source, Index b, Index key) {
     return source.next_held(b, key);
   } else {
     return key;
+  }
+}
+
+/// The first key from `key` on that sequence b no longer has; length(b) or more if there is none.
+template <KvSource S>
+GQA_TAG Index next_dropped(const S& source, Index b, Index key) {
+  if constexpr (requires { source.next_dropped(b, key); }) {
+    return source.next_dropped(b, key);
+  } else if constexpr (requires { source.next_held(b, key); }) {
+    const Index length = source.length(b);  // blocks of 64 are dropped as a whole
+    while (key < length && source.next_held(b, key) == key) key = (key / 64 + 1) * 64;
+    return key;
+  } else {
+    return source.length(b);
   }
 }
 

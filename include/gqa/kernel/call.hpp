@@ -13,6 +13,7 @@
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/core/workspace.hpp"
+#include "gqa/kernel/dropped_keys.hpp"
 #include "gqa/layout/quantize.hpp"
 #include "gqa/score/rules.hpp"
 
@@ -177,6 +178,7 @@ GQA_TAG auto make_call(const char* who, TensorView<const Query> q, const Source&
             " may see keys that the source no longer has: queries from position ", oldest,
             " on find all of theirs");
   }
+  for (Index b = 0; b < batch; ++b) check_dropped_keys(who, call, b);
   return call;
 }
 
