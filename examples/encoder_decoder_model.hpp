@@ -7,7 +7,7 @@
 // with a word: copy it or reverse it, in lower or in upper case,
 //
 //   encoder reads    ^ w o r d $            at any position, say from 17 on
-//   decoder reads    reverse UPPER D R O W    and writes, one token behind,
+//   decoder reads    reverse UPPER D R O W    and writes, one token late,
 //                            D R O W .        where . is the end
 //
 // How: a token is found by its distance from an end of the word. Its first letter is 1 from ^, its

@@ -210,7 +210,7 @@ Llama::Matrix Llama::forward(std::span<const std::vector<Token>> tokens, KvCache
     longest = std::max(longest, counts[i]);
     stack.plan_append(step, sequences[i], counts[i]);
   }
-  std::vector<Token> rows;  // [requests, longest]; what is behind a request's tokens is nobody's
+  std::vector<Token> rows;  // [requests, longest]; what is after a request's tokens is nobody's
   for (const std::vector<Token>& request : tokens) {
     rows.insert(rows.end(), request.begin(), request.end());
     rows.resize(rows.size() + static_cast<std::size_t>(longest - std::ssize(request)));

@@ -107,8 +107,8 @@ class Llama {
   /// The model's first layers and its classifier: a rough guess at what all of them say.
   Llama first_layers(Index num_layers) &&;
 
-  /// Continues the session's sequence by `tokens` and returns the logits behind each of them,
-  /// [tokens, vocab_size], or behind the last one. Throws std::invalid_argument for a token outside
+  /// Continues the session's sequence by `tokens` and returns the logits after each of them,
+  /// [tokens, vocab_size], or after the last one. Throws std::invalid_argument for a token outside
   /// of the vocabulary and std::length_error if the session is full; it is then left as it was.
   /// Defined for sessions of float, bfloat16, half, Int8 and Int4.
   template <StorageType Storage>
@@ -116,7 +116,7 @@ class Llama {
                  LogitsOf which = LogitsOf::every_token, const AnyExecutor& executor = {}) const;
 
   /// Continues sequences[i] of a stack of caches by tokens[i], one token or many, all in one pass,
-  /// and returns the logits behind the last token of each, [requests, vocab_size]. Throws what the
+  /// and returns the logits after the last token of each, [requests, vocab_size]. Throws what the
   /// caches throw when they are full; they are then as they were. Defined for KvCache<float> and
   /// PagedKvCache<float>.
   template <typename Cache>

@@ -71,12 +71,12 @@ class Speculation {
     return drafted;
   }
 
-  /// The drafted tokens that the model agrees with, and the one that it writes behind them.
+  /// The drafted tokens that the model agrees with, and the one that it writes after them.
   std::vector<Token> verify(const std::vector<Token>& tokens, const std::vector<Token>& drafted) {
     const Index unseen = std::ssize(tokens) - session_.length();
     std::vector<Token> fed(tokens.end() - unseen, tokens.end());
     fed.insert(fed.end(), drafted.begin(), drafted.end());
-    const Llama::Matrix logits = model_.forward(fed, session_);  // behind every token
+    const Llama::Matrix logits = model_.forward(fed, session_);  // after every token
     ++figures_.passes;
     std::vector<Token> written;
     for (std::size_t i = 0; i <= drafted.size(); ++i) {
@@ -84,7 +84,7 @@ class Speculation {
       if (i == drafted.size() || written[i] != drafted[i]) break;
       ++figures_.accepted;
     }
-    // The last token written has not been fed; what was fed behind the others is taken back.
+    // The last token written has not been fed; what was fed after the others is taken back.
     const Index kept = std::ssize(tokens) + std::ssize(written) - 1;
     session_.truncate(kept);
     draft_session_.truncate(std::min(kept, draft_session_.length()));

@@ -62,7 +62,7 @@ class TextModel {
     return out.str();
   }
 
-  /// The likeliest tokens behind a prompt, one at a time, until there are `length` tokens in all or
+  /// The likeliest tokens after a prompt, one at a time, until there are `length` tokens in all or
   /// the text ends: what every program here is compared with.
   std::vector<Token> greedy(std::vector<Token> tokens, Index length) const {
     LlamaSession<float> session(config(), length);

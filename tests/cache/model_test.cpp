@@ -3,7 +3,7 @@
 //
 // Thousands of random operations on every cache, NaN tokens among them, against a model that can't
 // be wrong: vectors of token numbers. What a cache holds must be what the model says, token by
-// token and bit by bit; what it refuses must leave it as it was; behind a sequence's end there must
+// token and bit by bit; what it refuses must leave it as it was; after a sequence's end there must
 // be zeros; and when all is over, no page may be missing. GQA_TEST_SEED repeats a run.
 #include <gtest/gtest.h>
 
@@ -404,7 +404,7 @@ class Harness {
       }
     }
   }
-  /// Runs are whole blocks in order; in the last one, there are zeros behind the last token.
+  /// Runs are whole blocks in order; in the last one, there are zeros after the last token.
   void check_blocks(const Cache& cache, Index b) {
     const StripLayout<Storage> layout(head_dim, value_dim);
     const Index length = cache.length(b);

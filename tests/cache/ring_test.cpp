@@ -233,7 +233,7 @@ TEST(Ring, RefusesQueriesWhoseKeysAreGone) {
             }),
             "attend: a query at position 166 of sequence 0 may see keys that the source no longer "
             "has: queries from position 167 on find all of theirs");
-  Ring kept = make_ring(65);  // two blocks stay: what is gone lies behind them
+  Ring kept = make_ring(65);  // two blocks stay: what is gone comes after them
   fill_up(kept, 0, 200);
   EXPECT_LT(gqa::oldest_query(kept, 0), 0);
   fill_up(kept, 0, 400);

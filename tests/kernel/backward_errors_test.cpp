@@ -59,7 +59,7 @@ std::string error(const Call& c, const RulesT& rules = {}, bool both = true) {
 
 TEST(BackwardErrors, ARightCallIsNone) {
   EXPECT_EQ(error({}), "no exception");
-  // Gradients of keys may have room behind the longest sequence, as the keys may.
+  // Gradients of keys may have room after the longest sequence, as the keys may.
   EXPECT_EQ(error({.dk = {2, 12, 2, 8}, .dv = {2, 12, 2, 6}}), "no exception");
 }
 

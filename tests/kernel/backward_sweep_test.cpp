@@ -31,7 +31,7 @@ double check_gradients(const AttentionCase& c) {
   const auto rules = factory.masks_and_scores(
       c.own_scale ? 0.7 * factory.default_scale() : factory.default_scale(), c.mask, c.score);
   auto dout = random_tensor<T>(random, input.out_shape(), 1, c.out_layout);
-  for (Index b = 0; b < c.batch; ++b) {  // behind the q_lens, anything
+  for (Index b = 0; b < c.batch; ++b) {  // after the q_lens, anything
     for (Index i = input.q_len(b); i < c.q_len; ++i) {
       for (Index h = 0; h < input.num_heads(); ++h) dout.fill_row(b, i, h, TestTensor<T>::nan);
     }

@@ -159,7 +159,7 @@ TEST(BackwardOfNonFinite, ReachesOnlyWhatSeesIt) {
               << t << ", " << h;
         }
       }
-      // A query reaches the keys up to its own; a key, through the queries behind it, all of them.
+      // A query reaches the keys up to its own; a key, through the queries after it, all of them.
       const bool reached = of_key || t <= at;
       EXPECT_EQ(poisoned(actual.dk, 0, t, 0), reached) << t;
       if (!reached) {

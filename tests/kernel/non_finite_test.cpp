@@ -139,7 +139,7 @@ void check_every_mask() {
         c.source = random.chance(0.5) ? SourceKind::cache : SourceKind::rows;
         c.threads = random.integer(1, 3);
         auto input = make_input<Query, Storage>(c, random);
-        // make_input() has put NaN behind the sequences' ends. No row sees that; this is about
+        // make_input() has put NaN after the sequences' ends. No row sees that; this is about
         // more.
         RuleFactory factory(c.shape(), random);
         const double scale = factory.default_scale();

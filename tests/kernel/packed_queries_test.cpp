@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The gqa authors
 //
-// Requests of different q_len and kv_len in one call, their queries one behind the other: prefill
+// Requests of different q_len and kv_len in one call, their queries one after the other: prefill
 // chunks and decode steps mixed.
 #include <gtest/gtest.h>
 

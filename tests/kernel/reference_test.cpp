@@ -110,7 +110,7 @@ TEST(Reference, RaggedBatchesAreTheirSequences) {
         std::equal(alone.out.row(0, 0, h), alone.out.row(0, 0, h) + 4, batch.out.row(1, 0, h)));
     EXPECT_EQ(alone.lse[static_cast<std::size_t>(h)],
               batch.lse[static_cast<std::size_t>(6 + h * 3)]);
-    for (Index i = 1; i < 3; ++i) {  // behind the sequence's queries
+    for (Index i = 1; i < 3; ++i) {  // after the sequence's queries
       EXPECT_EQ(batch.lse[static_cast<std::size_t>(6 + h * 3 + i)], -infinity);
       EXPECT_EQ(batch.out.row(1, i, h)[0], 0);
     }

@@ -45,7 +45,7 @@ double dot(const Hidden<double>& a, const Hidden<double>& b) {
   return sum;
 }
 
-/// Hidden states of a ragged batch are NaN behind the q_lens, and of no weight in the loss.
+/// Hidden states of a ragged batch are NaN after the q_lens, and of no weight in the loss.
 void poison_behind(Hidden<double>& x, std::span<const Index> lengths, double value) {
   for (Index b = 0; b < std::ssize(lengths); ++b) {
     for (Index t = lengths[static_cast<std::size_t>(b)]; t < x.dimension(1); ++t) {

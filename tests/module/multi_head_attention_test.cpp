@@ -157,7 +157,7 @@ TEST(SelfAttentionCache, SequencesOfABatchGoOnFromTheirOwnLengths) {
   KvCache<float> cache({.batch = 3, .capacity = 9, .heads = layer.heads()});
   Workspace workspace;
   Hidden<float> prompt = x.slice(Eigen::array<Index, 3>{0, 0, 0}, Eigen::array<Index, 3>{3, 7, 32});
-  for (Index b = 0; b < 3; ++b) {  // what stands behind a shorter prompt must not matter
+  for (Index b = 0; b < 3; ++b) {  // what stands after a shorter prompt must not matter
     for (Index t = prompts[static_cast<std::size_t>(b)]; t < 7; ++t) {
       for (Index c = 0; c < 32; ++c) prompt(b, t, c) = std::numeric_limits<float>::quiet_NaN();
     }

@@ -156,7 +156,7 @@ TEST(Masks, DenseMaskIsLookedUpByIndexAndBroadcast) {
   Eigen::Tensor<bool, 2, Eigen::RowMajor> plane(2, 3);
   plane.setValues({{true, false, true}, {false, true, true}});
   EXPECT_EQ(picture(DenseMask{plane}, 2, 3, 50), "x.x\n.xx\n");
-  // Shorter than the keys: those behind it are hidden.
+  // Shorter than the keys: those after it are hidden.
   EXPECT_EQ(picture(DenseMask{plane}, 2, 5), "x.x..\n.xx..\n");
 
   Eigen::Tensor<bool, 4, Eigen::RowMajor> per_head(1, 2, 1, 2);  // one row for all queries

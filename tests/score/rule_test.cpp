@@ -70,7 +70,7 @@ TEST(Alibi, AddsSlopeTimesDistance) {
 }
 
 /// The smallest distance of each bucket, by Hugging Face's T5Attention._relative_position_bucket in
-/// float32, for keys before the query. `behind`: where buckets of keys behind it begin.
+/// float32, for keys before the query. `behind`: where buckets of keys after it begin.
 struct Buckets {
   Index num_buckets, max_distance;
   bool bidirectional;
@@ -146,7 +146,7 @@ TEST(AdditiveBias, AddsItsNumberAndHidesWhereItIsMinusInfinity) {
   EXPECT_FALSE(bias.visible({.head = 0, .k_index = 1}));
   EXPECT_TRUE(bias.visible({.head = 0, .k_index = 2}));  // +inf and NaN are seen, and show
   EXPECT_TRUE(bias.visible({.head = 1, .k_index = 1}));
-  // Shorter than the keys: those behind it are hidden, without a look at memory that isn't there.
+  // Shorter than the keys: those after it are hidden, without a look at memory that isn't there.
   EXPECT_FALSE(bias.visible({.head = 1, .k_index = 3}));
   EXPECT_EQ(bias.score(0.5, {.head = 1, .k_index = 3}), -infinity);
   EXPECT_EQ(error_of([&] { bias.check({.batch = 1, .q_len = 5, .num_heads = 3}); }),

@@ -196,7 +196,7 @@ AttentionInput<Query, Storage> make_input(const AttentionCase& c, Random& random
   }
   if (c.ragged == Ragged::keys || c.ragged == Ragged::both) {
     for (Index b = 0; b < c.batch; ++b) input.lengths.push_back(random.integer(0, c.kv_len));
-    // What lies behind a sequence's keys is none of its business.
+    // What lies after a sequence's keys is none of its business.
     for (Index b = 0; b < c.batch; ++b) {
       for (Index j = input.length(b); j < c.kv_len; ++j) {
         for (Index h = 0; h < c.num_kv_heads; ++h) {

@@ -224,7 +224,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
                                             kv_head * head_bytes() +
                                             i % blocks * this->strips().block_bytes());
   }
-  /// What a head's stream goes on with behind token `end`, for prefetching: the next block, or else
+  /// What a head's stream goes on with after token `end`, for prefetching: the next block, or else
   /// the next head.
   GQA_TAG const std::byte* block_after(Index slot, Index kv_head, Index end) const {
     if (end >= this->length_of(slot)) {
@@ -234,7 +234,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     return reinterpret_cast<const std::byte*>(block(slot, kv_head, end / block_keys));
   }
 
-  /// Would writing behind token `length` of a slot change a page that others refer to?
+  /// Would writing after token `length` of a slot change a page that others refer to?
   GQA_TAG bool ends_in_shared_page(Index slot, Index length) const {
     return length % options_.page_tokens != 0 &&
            pages_[Base::at(slot)].is_shared(length / options_.page_tokens);
@@ -287,7 +287,7 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   GQA_TAG void begin_write(Index, Index) {}
   GQA_TAG void check_held(const char*, Index, Index, Index) const {}
 
-  /// Must shortening a slot to `to` tokens zero what lies behind them in a page of others, too?
+  /// Must shortening a slot to `to` tokens zero what lies after them in a page of others, too?
   GQA_TAG bool copies_to_drop(Index slot, Index to) const {
     return to < this->length_of(slot) && to % block_keys != 0 && ends_in_shared_page(slot, to);
   }

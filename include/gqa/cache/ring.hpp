@@ -159,7 +159,7 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   }
 
   /// What a head's stream goes on with at block i, for prefetching: that block or the oldest one
-  /// behind it, or else the next head.
+  /// after it, or else the next head.
   GQA_TAG const std::byte* block_after(Index slot, Index kv_head, Index i) const {
     const Index oldest = oldest_[Base::at(slot)];
     if (i * block_keys >= this->length_of(slot)) {

@@ -13,7 +13,7 @@
 //   chunk      tokens [64 i, 64 i + 64), or those of them that there are: [tokens][num_kv_heads],
 //              each as in layout/stored.hpp; u32 checksum
 //
-// A stack of layers is such a file for each layer, one behind the other, and in front of them
+// A stack of layers is such a file for each layer, one after the other, and in front of them
 // "\x89GQAKS\r\n", u32 version, u32 layers, u32 checksum.
 //
 // All numbers are little-endian. A checksum covers everything in front of it, but for checksums.
@@ -191,7 +191,7 @@ struct SavedCache {
     cache.cache().take(sequence, fresh);
   }
 
-  /// Layers of a stack are files of their own behind this.
+  /// Layers of a stack are files of their own after this.
   GQA_TAG static void write_stack_header(Index layers, std::ostream& out, const std::string& name) {
     require(layers > 0, "KvCacheStack::save: the stack was moved from");
     CheckedWriter writer(out, name);

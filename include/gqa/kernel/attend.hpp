@@ -15,7 +15,7 @@ namespace gqa {
 namespace detail {
 inline namespace GQA_ISA {
 
-/// Gives the rows behind each sequence's q_len what a row has that sees nothing.
+/// Gives the rows after each sequence's q_len 0 and lse -inf, as rows that see nothing.
 template <typename Call>
 void clear_unused_rows(const Call& call) {
   for (Index b = 0; !call.is_packed() && b < call.shape.batch; ++b) {

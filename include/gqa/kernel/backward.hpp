@@ -32,7 +32,7 @@ T dot(const A* a, const B* b, Index n) {
 }
 
 /// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off, and zeros for
-/// dq behind the q_lens. A task is some tokens with all their heads, which lie side by side.
+/// dq after the q_lens. A task is some tokens with all their heads, which lie side by side.
 template <typename Call, typename ExecutorT>
 void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor) {
   using T = typename Call::T;
@@ -134,7 +134,7 @@ void write_key_rows(const TensorView<To>& to, Index b, Index kv_head, Index begi
 }
 
 /// Writes keys [begin, end) of dk and dv: the sums of `parts` chunks, which are added up in the
-/// first one's place, in their order. Behind the sequence's keys, zeros.
+/// first one's place, in their order. After the sequence's keys, zeros.
 template <typename Call, typename GradientsOf>
 void write_keys(const Call& call, const BackwardLayout<typename Call::T>& layout, Index b,
                 Index kv_head, Index begin, Index end, Index parts, GradientsOf gradients_of) {

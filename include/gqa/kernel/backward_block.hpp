@@ -340,7 +340,7 @@ class BackwardBlock {
   }
 
   /// C += Aᵀ B for keys [begin, end) of the block, a multiple of Keys: A is P or dS [rows][64], B
-  /// the rows of dout or q, C [64][padded dim]. Rows before and behind those that see a tile's keys
+  /// the rows of dout or q, C [64][padded dim]. Rows before and after those that see a tile's keys
   /// are left out.
   template <int Keys>
   void multiply_rows(const RowStrips& b, const T* a, const Seen* seen, Index begin, Index end,

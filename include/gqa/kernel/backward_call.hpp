@@ -138,7 +138,7 @@ GQA_TAG auto make_backward_call(const char* who, const ForwardCall& call,
   expect("dq", dq.shape(), {s.batch, s.q_len, s.num_heads, s.head_dim});
   for (const auto& [name, shape, dim] :
        {std::tuple("dk", dk.shape(), s.head_dim), std::tuple("dv", dv.shape(), s.value_dim)}) {
-    // Behind the longest sequence there may be room in the keys, and then in their gradients.
+    // After the longest sequence there may be room in the keys, and then in their gradients.
     require(shape.tokens >= s.kv_len, who, ": ", name, " is ", shape, " for ", s.kv_len, " keys");
     expect(name, shape, {s.batch, dk.tokens(), s.num_kv_heads, dim});
   }

@@ -25,7 +25,7 @@ struct AttendOptions {
   /// Receives the natural logarithm of each row's sum of e^score (scaled, capped, biased, sink
   /// logit included), [batch, num_heads, q_len]; -inf for a row that sees no key.
   LseView<T> lse = {};
-  /// Queries per sequence, [batch], where they differ; each at most q's q_len. The rows behind them
+  /// Queries per sequence, [batch], where they differ; each at most q's q_len. The rows after them
   /// are given out = 0 and lse = -inf.
   std::span<const Index> q_lens = {};
   /// Queries of different numbers without gaps: q, out, lse and positions have batch 1 and the

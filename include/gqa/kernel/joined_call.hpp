@@ -13,7 +13,7 @@
 namespace gqa::detail {
 inline namespace GQA_ISA {
 
-/// The queries of several sequences, one behind the other, as one sequence: which of them is which.
+/// The queries of several sequences, one after the other, as one sequence: which of them is which.
 struct JoinedQueries {
   const Index* sequences;  // [count]
   const Index* first;      // [count + 1], each one's first query; from any number on

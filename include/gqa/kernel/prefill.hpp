@@ -11,7 +11,7 @@ namespace gqa::detail {
 inline namespace GQA_ISA {
 
 /// Walks a row block through keys [begin, end) of one split, block by block; `packed` is room for
-/// one block of a source of rows. `after` is what will be read behind the last key of the sequence,
+/// one block of a source of rows. `after` is what will be read after the last key of the sequence,
 /// where that is not what the source says.
 template <typename Source, typename Storage, typename Rules>
 void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Storage, Rules>& rows,
@@ -38,7 +38,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
     const Index known_ahead = rows.blocks_ahead();
     const Index length = source.length(rows.batch());
     Index own = 0, known = 0;
-    const std::byte* next = nullptr;  // behind the known ones
+    const std::byte* next = nullptr;  // after the known ones
     source.for_each_run(rows.batch(), rows.kv_head(), begin,
                         (std::min)(length, end + known_ahead * block_keys),
                         [&](const StripRun& run) {

@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The gqa authors
 //
 // PrefixTree: which sequences of a source begin in the same memory, for shared_prefix.hpp. Groups
-// within groups: all sequences share a system prompt, and some of them a document behind it.
+// within groups: all sequences share a system prompt, and some of them a document after it.
 #pragma once
 
 #include <algorithm>
@@ -59,7 +59,7 @@ class PrefixTree {
     if (node.is_leaf()) node.split_end = ceil_div(source_.length(order_[node.begin]), split_keys);
     nodes_[size_++] = node;
   }
-  /// Extends a node by the splits that all of its sequences share, and groups them behind that.
+  /// Extends a node by the splits that all of its sequences share, and groups them after that.
   /// Each division leaves two groups or more, so that there are fewer inner nodes than sequences.
   void divide(Index i) {
     PrefixNode& node = nodes_[i];

@@ -51,7 +51,7 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
 
       for (Index h = kv_head * shape.group(); h < (kv_head + 1) * shape.group(); ++h) {
         for (Index i = 0; i < (call.is_packed() ? call.q_len(b) : shape.q_len); ++i) {
-          const bool exists = i < call.q_len(b);  // else: padding behind a shorter sequence
+          const bool exists = i < call.q_len(b);  // else: padding after a shorter sequence
           const auto* q_row = call.q_row(b, i, h);
           detail::Vector<double> s(n), p(n);
           detail::Vector<char> seen(n);

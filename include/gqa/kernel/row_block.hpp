@@ -110,7 +110,7 @@ class RowBlock {
     return (std::min)(max_blocks_ahead, ceil_div(prefetch_bytes, layout_.block_bytes()));
   }
 
-  /// Is step() to read a block as a stream, if the next one is right behind it?
+  /// Is step() to read a block as a stream, if the next one comes right after it?
   bool may_stream() const { return may_stream_; }
 
   /// One block of keys and values: `keys` of them, from index `first` on. `later` is a block that
@@ -210,7 +210,7 @@ class RowBlock {
   }
   static std::uintptr_t address(const Storage* p) { return reinterpret_cast<std::uintptr_t>(p); }
 
-  /// The scales of the block `ahead` bytes behind this one, as the products do with the rest.
+  /// The scales of the block `ahead` bytes after this one, as the products do with the rest.
   void prefetch_scales(const Storage* block, std::uintptr_t ahead) const {
     constexpr Index line = alignment / sizeof(float);
     for (Index i = 0; i < 2 * block_keys; i += line) {
@@ -219,7 +219,7 @@ class RowBlock {
   }
 
   /// Is there a NaN or infinity among the values of keys that some row doesn't see? Its weight is
-  /// 0, and 0 · NaN is NaN. (Behind the last key, values are zero.)
+  /// 0, and 0 · NaN is NaN. (After the last key, values are zero.)
   bool hides_non_finite_values(const Storage* block, const Seen* seen) const {
     if constexpr (quantized) return false;  // it would be in a scale, see quantize_weights()
     for (int s = 0; s < 2; ++s) {

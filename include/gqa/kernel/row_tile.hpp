@@ -28,7 +28,7 @@ bool multiplies_rows([[maybe_unused]] const StripLayout<Storage>& layout) {
 
 /// S = Q Kᵀ for queries packed as [head_dim][rows], into s [rows][64]: a square of keys and
 /// channels at a time is transposed in registers, so that shuffles and multiplications overlap.
-/// What is `ahead` bytes behind a key is prefetched.
+/// What is `ahead` bytes after a key is prefetched.
 template <int Rows>
 void multiply_key_rows(const float* GQA_RESTRICT q, const float* keys, Index stride, Index head_dim,
                        float* GQA_RESTRICT s, std::uintptr_t ahead) {

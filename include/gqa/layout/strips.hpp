@@ -7,7 +7,7 @@
 //   K: [2 strips][ceil(head_dim / p)][32 keys][p]          lanes are keys: no horizontal sums
 //   V: [strips of 32 channels][64 / p][32 channels][p]     lanes are channels
 //
-// Quantised storage keeps the scales of the block's keys and of its values behind them, 64 floats
+// Quantised storage keeps the scales of the block's keys and of its values after them, 64 floats
 // each: they are read with what they scale.
 //
 // p = packing<Storage> elements of one lane lie side by side (of Int4, eight in four bytes). The

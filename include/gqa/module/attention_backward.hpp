@@ -146,7 +146,7 @@ void forward_trained(const TrainedPass<T>& pass, AttentionRecord<T>& record, con
 }
 
 /// Turns the gradient of heads as attention read them into that of the projection's output. Rows
-/// behind the lengths belong to no token, and are left alone.
+/// after the lengths belong to no token, and are left alone.
 template <typename T>
 void heads_backward(const TrainedPass<T>& pass, const TensorView<T>& gradients,
                     const TensorView<T>& plain, AttentionWeight norm,

@@ -2,8 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 //
 // Context shift: a full context goes on without its middle. Tokens [begin, end) are dropped, those
-// behind move up, and their keys, which were turned by rotary embedding to where they stood, are
-// turned back by end - begin positions (StreamingLLM: Xiao et al. 2023, arXiv 2309.17453;
+// after them move up, and their keys, which were turned by rotary embedding to where they stood,
+// are turned back by end - begin positions (StreamingLLM: Xiao et al. 2023, arXiv 2309.17453;
 // llama.cpp's K-shift). Keys and values of deeper layers were computed with the dropped tokens in
 // view and stay what they are: that is what makes a shift cheap, and an approximation of a fresh
 // computation.
@@ -115,7 +115,7 @@ void check_dropped(const Cache& cache, Index sequence, Index begin, Index end) {
 /// Values and keys that move keep their bits, whatever their storage. The tokens from `end` on are
 /// copied; a PagedKvCache shares what is before `begin` as before, and needs free pages for the
 /// rest while the old ones are still there. Throws std::invalid_argument, std::length_error (no
-/// pages; a ring that has forgotten what it would go back to, or some of the tokens behind),
+/// pages; a ring that has forgotten what it would go back to, or some of the tokens after),
 /// std::bad_alloc; the cache is then as it was.
 template <KvStore Cache>
 GQA_TAG void drop_tokens(Cache& cache, Index sequence, Index begin, Index end) {
@@ -126,7 +126,7 @@ GQA_TAG void drop_tokens(Cache& cache, Index sequence, Index begin, Index end) {
 
 inline namespace GQA_ISA {
 
-/// The same of a cache whose keys `rope` has turned: those behind are turned back by end - begin
+/// The same of a cache whose keys `rope` has turned: those after are turned back by end - begin
 /// positions and rounded to storage once more. For f32 and f64 that is a few last bits, for bf16
 /// and f16 half of one, for Int8 and Int4 half a step of a key's scale, at each shift; values
 /// keep their bits. Throws std::invalid_argument, too, for a RopeTable from given

@@ -48,7 +48,7 @@ T* row_at(const TensorView<T>& x, Index b, Index t, Index c) {
 }
 
 /// dx = dy W for dy [batch, tokens, 1, out] and dx [batch, tokens, 1, in], or with `add`
-/// dx += dy W. Rows behind the lengths become 0 (with `add`, stay). Shapes are the caller's
+/// dx += dy W. Rows after the lengths become 0 (with `add`, stay). Shapes are the caller's
 /// responsibility. Allocates nothing.
 template <typename T, typename ExecutorT>
 void linear_backward_input(TensorView<const T> dy, std::type_identity_t<WeightRows<const T>> w,
@@ -78,7 +78,7 @@ void linear_backward_input(TensorView<const T> dy, std::type_identity_t<WeightRo
   });
 }
 
-/// dW += dyᵀ x, and dbias += Σ dy unless it is null. Rows behind the lengths are not read.
+/// dW += dyᵀ x, and dbias += Σ dy unless it is null. Rows after the lengths are not read.
 template <typename T, typename ExecutorT>
 void linear_backward_weight(TensorView<const T> dy, TensorView<const T> x,
                             std::type_identity_t<WeightRows<T>> dw, T* dbias,

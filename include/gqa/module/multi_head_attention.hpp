@@ -80,7 +80,7 @@ class MultiHeadAttention {
   /// attend to everything that the cache then holds. Without one (null), they are whole sequences
   /// that begin at position 0. The default rules are a decoder's; an encoder passes NoMask{}.
   /// `q_lens`, [batch], says how many of the tokens each sequence has, where they differ: the rows
-  /// behind them are computed from no keys, and belong to no sequence.
+  /// after them are computed from no keys, and belong to no sequence.
   ///
   /// Throws std::invalid_argument for shapes, std::length_error if the cache is full; y and the
   /// cache are then as they were.
@@ -167,7 +167,7 @@ class MultiHeadAttention {
 
   /// The gradients of forward(x, y, record): from dy that of x into dx, tensors of x's shape and
   /// not x itself, and those of the weights, which are added to `gradients` (made from config()).
-  /// rules and q_lens as forward() was given them; rows behind the q_lens are not read, and 0 in
+  /// rules and q_lens as forward() was given them; rows after the q_lens are not read, and 0 in
   /// dx. Gradients are the same bits for any number of threads. Throws std::invalid_argument
   /// before anything is changed.
   template <typename X, typename DY, typename DX, RulesOrPart RulesT = Causal,

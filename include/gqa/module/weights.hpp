@@ -282,10 +282,10 @@ class AttentionWeights {
 
   MultiHeadAttentionConfig config_;
   AlignedBuffer buffer_;
-  T* wq_ = nullptr;      // [query_width, hidden_size], wk behind it
-  T* wk_ = nullptr;      // [key_width, kv_hidden_size], wv [value_width, kv_hidden_size] behind it
+  T* wq_ = nullptr;      // [query_width, hidden_size], wk after it
+  T* wk_ = nullptr;      // [key_width, kv_hidden_size], wv [value_width, kv_hidden_size] after it
   T* wo_ = nullptr;      // [hidden_size, attention_width]
-  T* bq_ = nullptr;      // [query_width], bk and bv behind it
+  T* bq_ = nullptr;      // [query_width], bk and bv after it
   T* bo_ = nullptr;      // [hidden_size]
   T* q_norm_ = nullptr;  // [head_dim]
   T* k_norm_ = nullptr;  // [head_dim]

@@ -126,7 +126,7 @@ struct Causal {
   }
 };
 
-/// A query sees `left` keys before its own position, itself, and `right` keys behind:
+/// A query sees `left` keys before its own position, itself, and `right` keys after it:
 /// q_pos - left <= k_pos <= q_pos + right. `unlimited` lifts a side.
 struct SlidingWindow {
   static constexpr Index unlimited = -1;
@@ -314,7 +314,8 @@ class DenseView {
 
 namespace detail {
 
-/// Coverage of a tile of a DenseView, given which numbers are visible; keys behind it are hidden.
+/// Coverage of a tile of a DenseView, given which numbers are visible; keys after its end are
+/// hidden.
 template <typename T, typename Visible>
 GQA_TAG Coverage dense_coverage(const DenseView<T>& numbers, const Tile& t, Visible visible) {
   bool any = false;
@@ -328,7 +329,7 @@ GQA_TAG Coverage dense_coverage(const DenseView<T>& numbers, const Tile& t, Visi
 
 }  // namespace detail
 
-/// true is visible. A mask shorter than the keys hides those behind it (as ONNX pads it).
+/// true is visible. A mask shorter than the keys hides those after it (as ONNX pads it).
 struct DenseMask {
   static constexpr bool per_head = true;
 

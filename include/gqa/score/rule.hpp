@@ -142,7 +142,7 @@ struct RelativeBias {
   std::span<const float> table;  ///< [num_buckets, num_heads], as in Hugging Face checkpoints
   Index num_buckets = 32;
   Index num_heads = 0;
-  bool bidirectional = true;  ///< half of the buckets for keys behind the query (encoders)
+  bool bidirectional = true;  ///< half of the buckets for keys after the query (encoders)
   Index max_distance = 128;
 
   GQA_TAG void check(const AttentionShape& s) const {
@@ -174,7 +174,7 @@ struct RelativeBias {
 };
 
 /// Adds a number per query and key. -inf hides the key (it is a mask, too), and so does a bias
-/// shorter than the keys for those behind it (as ONNX pads it). The lowest finite number hides
+/// shorter than the keys for those after it (as ONNX pads it). The lowest finite number hides
 /// nothing: a row that has no other sees all keys alike. Two of them added are -inf.
 template <typename T>
 struct AdditiveBias {
