@@ -201,6 +201,47 @@ TYPED_TEST(Extremes, ValuesMayBeAsSmallAsTheirStorageHoldsThem) {
   }
 }
 
+/// Sums of them are infinite, but not their mean.
+TYPED_TEST(Extremes, ValuesMayBeAsLargeAsTheirStorageHoldsThem) {
+  using T = AccumulatorOf<TypeParam>;
+  const auto most = static_cast<double>(
+      Eigen::NumTraits<std::conditional_t<is_quantized<TypeParam>, float, TypeParam>>::highest());
+  const std::vector<float> sinks{no_sink, 0, -3, 5, 50, -50};
+  for (const std::vector<float>& scores :
+       {std::vector<float>{0}, {0, 1, -2, 5}, {100, -100, 101}, {-3e5f, -3e5f, -3e6f}}) {
+    for (const Index kv_len : {5, 70, emulated ? 600 : 1100}) {
+      for (const double part : {1.0, 0.97, 0.1, 1e-3}) {
+        // The reference, in double, and integers times their scale may be a last bit larger.
+        if (part == 1 && (std::same_as<T, double> || is_quantized<TypeParam>)) continue;
+        Random random(5);
+        TestTensor<T> k({1, kv_len, num_kv_heads, head_dim}),
+            v({1, kv_len, num_kv_heads, value_dim});
+        for (Index t = 0; t < kv_len; ++t) {
+          for (Index h = 0; h < num_kv_heads; ++h) {
+            // One channel of the largest, one with both signs, others ordinary or anything.
+            for (Index c = 0; c < value_dim; ++c) {
+              const double x = c == 0   ? 1
+                               : c == 1 ? (t % 2 == 0 ? 1 : -1)
+                               : c < 8  ? random.normal() / most
+                                        : 2 * random.uniform() - 1;
+              v.row(0, t, h)[c] = static_cast<T>(x * part * most);
+            }
+          }
+        }
+        KvCache<TypeParam> cache(
+            {.capacity = kv_len, .heads = {num_heads, num_kv_heads, head_dim, value_dim}});
+        cache.append(k.view(), v.view());
+        for (const Index q_len : {1, 9}) {
+          const TestTensor<T> q({1, q_len, num_heads, head_dim});
+          expect_as_reference(q, cache, GivenScores{scores} & SinkLogits{sinks},
+                              TestFixture::tolerance * part * most, TestFixture::lse_tolerance,
+                              message(part, " of the largest, ", kv_len, " ", q_len));
+        }
+      }
+    }
+  }
+}
+
 /// One head of one row whose products with a key's integers are all the largest: 255 · 127, of
 /// which sums of 32 bits hold 66,311.
 TEST(ExtremesOfHeadDim, LongKeysOfIntegersAreExactUpToTheBound) {

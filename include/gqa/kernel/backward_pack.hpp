@@ -38,15 +38,6 @@ struct BackwardLayout {
 
 inline namespace GQA_ISA {
 
-/// Do n numbers, a multiple of a pack, contain a NaN or infinity?
-template <typename T>
-bool all_finite(const T* x, Index n) {
-  using Pack = simd::Pack<T>;
-  Pack sum = Pack::zero();  // of x · 0, which is NaN for infinities, too
-  for (Index i = 0; i < n; i += Pack::size) sum = fma(Pack::load(x + i), Pack::zero(), sum);
-  return reduce_add(sum) == 0;
-}
-
 /// The keys and values of one KV head, each block packed when it is first seen: what nobody sees is
 /// never read.
 template <typename T>

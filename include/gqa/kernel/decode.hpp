@@ -110,7 +110,8 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
     if (task.split != 0) return;
-    const RowBlockOf<Call> rows = row_block(task, scratch.worker(worker_index));
+    const auto worker = scratch.worker(worker_index);
+    RowBlockOf<Call> rows = row_block(task, worker);
     const Index total = first_row(number, b);
     const auto out = [&](Index row) { return scratch.out + row * out_row; };
     for (Index split = 1; split < parts(b).splits; ++split) {
@@ -121,7 +122,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
               out_row);
       }
     }
-    write_rows(call, rows, scratch.states + total, out(total), out_row);
+    write_rows(call, layout, rows, scratch.states + total, out(total), worker);
   });
 }
 

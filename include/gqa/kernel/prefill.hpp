@@ -73,40 +73,98 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
   rows.finish();
 }
 
-/// Divides by the sums, adds the sink logits, and writes out and lse.
+/// Adds the sink logit to a row's state, divides by the sum, and writes out.
 template <typename Call, typename T>
-void write_rows(const Call& call, const RowBlockOf<Call>& rows, const RowState<T>* states,
-                const T* out, Index out_row) {
-  const auto row_of = [&](Index r) {
-    return call.out_row(rows.batch(), rows.row(r).q_index, rows.row(r).head);
-  };
-  using Out = std::remove_pointer_t<decltype(row_of(0))>;
-  constexpr Index ahead = 8;  // rows are far apart, and a store waits for its line
-  for (Index r = 0; r < rows.rows(); ++r) {
-    for (Index c = 0; r + ahead < rows.rows() && c < call.shape.value_dim;
-         c += Index{alignment / sizeof(Out)}) {
-      simd::prefetch_to_write(row_of(r + ahead) + c);
-    }
-    const QueryRow& at = rows.row(r);
-    RowState<T> state = states[r];
-    T numerator = 1;  // what the sink logit leaves of the row's own weights
-    if constexpr (Call::Rules::has_sinks) {
-      // A state with the weight of one key and no value.
-      const RowState<T> sink{
-          .max = static_cast<T>(call.rules.sink(at.head)) * RowState<T>::score_factor, .sum = 1};
-      const T max = safe_max(sink.max > state.max ? sink.max : state.max);
-      const auto weight = [max](T other) { return simd::exp2((other - max) * RowState<T>::unit); };
-      numerator = weight(state.max);
-      state.sum = simd::fma(numerator, state.sum, weight(sink.max));
-      state.max = max;
-    }
-    Out* y = row_of(r);
-    // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
-    const T factor = state.empty() ? T(0) : numerator / state.sum;
-    for (Index c = 0; c < call.shape.value_dim; ++c)
-      y[c] = convert<Out>(out[r * out_row + c] * factor);
-    if (call.options.lse) call.lse(rows.batch(), at.head, at.q_index) = state.lse();
+RowState<T> write_out(const Call& call, Index batch, const QueryRow& at, RowState<T> state,
+                      const T* out) {
+  T numerator = 1;  // what the sink logit leaves of the row's own weights
+  if constexpr (Call::Rules::has_sinks) {
+    // A state with the weight of one key and no value.
+    const RowState<T> sink{
+        .max = static_cast<T>(call.rules.sink(at.head)) * RowState<T>::score_factor, .sum = 1};
+    const T max = safe_max(sink.max > state.max ? sink.max : state.max);
+    const auto weight = [max](T other) { return simd::exp2((other - max) * RowState<T>::unit); };
+    numerator = weight(state.max);
+    state.sum = simd::fma(numerator, state.sum, weight(sink.max));
+    state.max = max;
   }
+  auto* y = call.out_row(batch, at.q_index, at.head);
+  using Out = std::remove_pointer_t<decltype(y)>;
+  // No visible key: the sum is 0 and 0 / 0 is NaN, so out = 0.
+  const T factor = state.empty() ? T(0) : numerator / state.sum;
+  for (Index c = 0; c < call.shape.value_dim; ++c) y[c] = convert<Out>(out[c] * factor);
+  return state;
+}
+
+/// Walks a row block through all of its keys, split by split, the states merged as they are made,
+/// into `total_states` and `total_out` of the worker.
+template <typename Call, typename Worker>
+void walk_splits(const Call& call, const StripLayout<typename Call::Storage>& layout,
+                 RowBlockOf<Call>& rows, const Worker& worker) {
+  const Index out_row = layout.padded_value_dim(), length = call.source.length(rows.batch());
+  const auto skips = [&](Index begin, Index end) { return rows.skips(begin, end); };
+  bool merges = false;  // the first split's states are the total's
+  for_each_split(call.source, rows.batch(), skips, [&](Index split) {
+    const Index begin = split * split_keys;
+    rows.reset(merges ? worker.states : worker.total_states,
+               merges ? worker.out : worker.total_out);
+    walk(call.source, layout, rows, begin, (std::min)(length, begin + split_keys), worker.packed);
+    for (Index r = 0; merges && r < rows.rows(); ++r) {
+      merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
+            worker.out + r * out_row, out_row);
+    }
+    merges = true;
+  });
+  if (!merges) rows.reset(worker.total_states, worker.total_out);
+}
+
+/// Writes out and lse of a row block, whose states and [rows][padded value_dim] of outputs these
+/// are.
+///
+/// Values near the largest number add up to infinity, though their mean is finite. Such rows (and
+/// those that see a value which isn't finite) are done once more with a maximum that is larger by
+/// 60, so that weights are at most 2^-52. (Of scores beyond 2^28, adding 60 to a float may change
+/// nothing, and the sum may remain infinite.)
+template <typename Call, typename T, typename Worker>
+void write_rows(const Call& call, const StripLayout<typename Call::Storage>& layout,
+                RowBlockOf<Call>& rows, const RowState<T>* states, const T* out,
+                const Worker& worker) {
+  const Index out_row = layout.padded_value_dim();
+  constexpr Index ahead = 8;  // rows are far apart, and a store waits for its line
+  const auto prefetch_out = [&](Index r) {
+    const auto* y = call.out_row(rows.batch(), rows.row(r).q_index, rows.row(r).head);
+    for (Index c = 0; c < call.shape.value_dim; c += Index{alignment / sizeof(*y)}) {
+      simd::prefetch_to_write(y + c);
+    }
+  };
+  T least_max[max_block_rows];
+  bool overflows = false;
+  for (Index r = 0; r < rows.rows(); ++r) {
+    if (r + ahead < rows.rows()) prefetch_out(r + ahead);
+    const QueryRow& at = rows.row(r);
+    const RowState<T> total = write_out(call, rows.batch(), at, states[r], out + r * out_row);
+    if (call.options.lse) call.lse(rows.batch(), at.head, at.q_index) = total.lse();
+    const bool again = std::isfinite(states[r].sum) && !all_finite(out + r * out_row, out_row);
+    least_max[r] = again ? states[r].max + 60 / RowState<T>::unit : RowState<T>::empty_max;
+    overflows |= again;
+  }
+  if (!overflows) return;
+  rows.set_least_max(least_max);
+  walk_splits(call, layout, rows, worker);
+  for (Index r = 0; r < rows.rows(); ++r) {
+    if (least_max[r] == RowState<T>::empty_max) continue;
+    const QueryRow& at = rows.row(r);
+    const T* sums = worker.total_out + r * out_row;
+    write_out(call, rows.batch(), at, worker.total_states[r], sums);
+    auto* y = call.out_row(rows.batch(), at.q_index, at.head);
+    for (Index c = 0; c < call.shape.value_dim; ++c) {
+      // A mean of finite values is finite, whatever rounding did.
+      if (!std::isfinite(sums[c]) || std::isfinite(convert<T>(y[c]))) continue;
+      const T largest = std::copysign((std::numeric_limits<T>::max)(), sums[c]);
+      y[c] = convert<std::remove_pointer_t<decltype(y)>>(largest);
+    }
+  }
+  rows.set_least_max(nullptr);
 }
 
 template <typename Call, typename ExecutorT>
@@ -115,7 +173,6 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
                        const Scratch<Call>& scratch, ExecutorT& executor) {
   const auto parts = [&](Index b) { return sequence_parts(call, 1, b); };
   const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
-  const Index out_row = layout.padded_value_dim();
   executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
@@ -123,22 +180,8 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
     const Index row_begin = task.row_block * max_block_rows;
     const Index row_count = (std::min)(max_block_rows, call.rows(b) - row_begin);
     RowBlockOf<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);
-    const Index length = call.source.length(b);
-    const auto skips = [&](Index begin, Index end) { return rows.skips(begin, end); };
-    bool merges = false;  // the first split's states are the total's
-    for_each_split(call.source, b, skips, [&](Index split) {
-      const Index begin = split * split_keys;
-      rows.reset(merges ? worker.states : worker.total_states,
-                 merges ? worker.out : worker.total_out);
-      walk(call.source, layout, rows, begin, (std::min)(length, begin + split_keys), worker.packed);
-      for (Index r = 0; merges && r < row_count; ++r) {
-        merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
-              worker.out + r * out_row, out_row);
-      }
-      merges = true;
-    });
-    if (!merges) rows.reset(worker.total_states, worker.total_out);
-    write_rows(call, rows, worker.total_states, worker.total_out, out_row);
+    walk_splits(call, layout, rows, worker);
+    write_rows(call, layout, rows, worker.total_states, worker.total_out, worker);
   });
 }
 

@@ -92,6 +92,10 @@ class RowBlock {
   Index kv_head() const { return kv_head_; }
   const QueryRow& row(Index r) const { return queries_[r]; }
 
+  /// From the next reset() on, row r's maximum is `least_max[r]` at least: weights are smaller
+  /// then, and the states as valid.
+  void set_least_max(const T* least_max) { softmax_.set_least_max(least_max); }
+
   /// Starts a new range of keys, whose result goes to `states` and `out`.
   void reset(RowState<T>* states, T* out) { softmax_.reset(rows(), states, out); }
 

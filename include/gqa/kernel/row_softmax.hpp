@@ -66,11 +66,17 @@ class RowSoftmax {
   T* weight_scale(Index r) const { return quantized ? scratch_.weight_scale + r : nullptr; }
   T* out_row(Index r) const { return out_ + r * layout_.padded_value_dim(); }
 
+  /// From the next reset() on, row r's maximum is `least_max[r]` at least.
+  void set_least_max(const T* least_max) { least_max_ = least_max; }
+
   /// Starts a new range of keys for rows [0, rows), whose result goes to `states` and `out`.
   void reset(Index rows, State* states, T* out) {
     states_ = states;
     out_ = out;
     std::fill_n(states, rows, State{});
+    for (Index r = 0; least_max_ && r < rows; ++r) {
+      states[r].max = least_max_[r] / (difference_scale_ / unit);
+    }
     std::fill_n(out, rows * layout_.padded_value_dim(), T(0));
     std::fill_n(scratch_.sums, rows * Pack::size, T(0));
   }
@@ -296,6 +302,7 @@ class RowSoftmax {
   /// which is as exact, and sums are hardly ever rescaled. Integer weights are 0 to 255 of the real
   /// maximum.
   T slack_;
+  const T* least_max_ = nullptr;
   State* states_ = nullptr;
   T* out_ = nullptr;
 };

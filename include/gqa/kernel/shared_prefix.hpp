@@ -208,7 +208,7 @@ class SharedPrefixRun {
         });
       }
       if constexpr (std::same_as<Block, RowBlockOf<Call>>) {
-        write_rows(call_, block, states_ + first, out_ + first * dim, dim);
+        write_rows(call_, layout_, block, states_ + first, out_ + first * dim, worker);
       }
     });
   }

@@ -221,6 +221,15 @@ void multiply_values(Index rows, const StripLayout<Storage>& layout,
   });
 }
 
+/// Are n numbers, a multiple of a pack, all finite?
+template <typename T>
+bool all_finite(const T* x, Index n) {
+  using Pack = simd::Pack<T>;
+  Pack sum = Pack::zero();  // of x · 0, which is NaN for infinities, too
+  for (Index i = 0; i < n; i += Pack::size) sum = fma(Pack::load(x + i), Pack::zero(), sum);
+  return reduce_add(sum) == 0;
+}
+
 /// Are all values of a block's keys [begin, begin + 32) finite? Not for quantised storage.
 template <typename Storage>
 bool finite_values(const StripLayout<Storage>& layout, const Storage* block, Index begin) {
