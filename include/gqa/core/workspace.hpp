@@ -60,25 +60,32 @@ class Carver {
  public:
   GQA_TAG explicit Carver(std::byte* base = nullptr) : base_(base) {}
 
-  /// Throws std::length_error for more than an Index counts, of all arrays together.
   template <typename T>
   GQA_TAG T* take(Index count) {
-    constexpr std::size_t most =
-        static_cast<std::size_t>((std::numeric_limits<Index>::max)()) / alignment * alignment;
+    // No exception from here: a task of a short decode carves a dozen arrays, and took a tenth
+    // longer with one.
+    too_many_ = too_many_ || static_cast<std::size_t>(count) > most / sizeof(T);
     const std::size_t at = bytes_;
-    if (static_cast<std::size_t>(count) > (most - at) / sizeof(T)) {
-      throw std::length_error(message("Carver: ", count, " objects of ", sizeof(T), " bytes after ",
-                                      at, " bytes are more than ",
-                                      std::numeric_limits<Index>::digits, " bits count"));
-    }
     bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + alignment - 1) / alignment * alignment;
+    too_many_ = too_many_ || bytes_ > most;
     return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
   }
-  GQA_TAG std::size_t bytes() const { return bytes_; }
+  /// Throws std::length_error if all arrays together are more than an Index counts.
+  GQA_TAG std::size_t bytes() const {
+    if (too_many_) {
+      throw std::length_error(message("Carver: the arrays take more bytes than ",
+                                      std::numeric_limits<Index>::digits, " bits count"));
+    }
+    return bytes_;
+  }
 
  private:
+  static constexpr std::size_t most =
+      static_cast<std::size_t>((std::numeric_limits<Index>::max)()) / alignment * alignment;
+
   std::byte* base_;
   std::size_t bytes_ = 0;
+  bool too_many_ = false;
 };
 
 }  // namespace gqa
