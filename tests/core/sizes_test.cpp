@@ -69,18 +69,21 @@ TEST(Memory, OfMoreBytesThanAnIndexCountsIsRefused) {
 }
 
 TEST(Carver, RefusesMoreThanAnIndexCounts) {
+  for (const Index count : {Index{1} << 61, Index{1} << 60, most, Index{-1}}) {
+    Carver carver;
+    carver.take<float>(1);
+    carver.take<double>(count);
+    carver.take<double>(1);  // whatever comes after
+    EXPECT_EQ(error_of<std::length_error>([&] { (void)carver.bytes(); }),
+              "Carver: the arrays take more bytes than 63 bits count");
+  }
   Carver carver;
   carver.take<float>(1);
-  for (const Index count : {Index{1} << 61, Index{1} << 60, most, Index{-1}}) {
-    EXPECT_NE(error_of<std::length_error>([&] { carver.take<double>(count); }), "no exception");
-  }
-  EXPECT_EQ(error_of<std::length_error>([&] { carver.take<double>(most); }),
-            "Carver: 9223372036854775807 objects of 8 bytes after 64 bytes are more than 63 bits "
-            "count");
-  EXPECT_EQ(carver.bytes(), 64u);
   carver.take<char>(most - 300);
   carver.take<char>(64);
-  EXPECT_NE(error_of<std::length_error>([&] { carver.take<char>(128); }), "no exception");
+  EXPECT_GT(carver.bytes(), static_cast<std::size_t>(most - 300));
+  carver.take<char>(128);
+  EXPECT_NE(error_of<std::length_error>([&] { (void)carver.bytes(); }), "no exception");
 }
 
 TEST(Sizes, SaturatedSumsStayWithinIndex) {

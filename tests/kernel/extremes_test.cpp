@@ -265,7 +265,11 @@ TEST(ExtremesOfHeadDim, LongKeysOfIntegersAreExactUpToTheBound) {
       const Scale scale{1 / static_cast<double>(long_dim)};
       attend(q.view(), cache, actual.out.view(), scale, {.lse = actual.lse_view()});
       reference(q.view(), cache, expected.out.view(), scale, options);
-      EXPECT_NEAR(actual.lse[0], expected.lse[0], 1e-5) << long_dim << " " << sign;
+      // Where integers are summed in float, what any sum in float may be off by.
+      const double rounding = 4 * 0x1p-24 * std::sqrt(static_cast<double>(long_dim));
+      constexpr bool in_floats = std::same_as<simd::Factor<Int8, Product::scores>, float>;
+      EXPECT_NEAR(actual.lse[0], expected.lse[0], in_floats ? rounding : 1e-5)
+          << long_dim << " " << sign;
       EXPECT_NEAR(actual.out.row(0, 0, 0)[0], expected.out.row(0, 0, 0)[0], 0.01) << long_dim;
     }
   }

@@ -34,7 +34,10 @@ GQA_TAG std::string message(const Parts&... parts) {
         const bool plain = size == 0 || (size >= 1e-4 && size < 1e15);
         std::snprintf(digits, sizeof digits, plain ? "%f" : "%g", static_cast<double>(part));
       } else {
-        std::snprintf(digits, sizeof digits, "%lld", static_cast<long long>(part));
+        constexpr bool is_signed = std::is_signed_v<Part>;
+        using Widest = std::conditional_t<is_signed, long long, unsigned long long>;
+        std::snprintf(digits, sizeof digits, is_signed ? "%lld" : "%llu",
+                      static_cast<Widest>(part));
       }
       text += digits;
     } else if constexpr (requires { to_string(part); }) {
