@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <gqa/gqa.hpp>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -65,8 +66,13 @@ struct FreshThreads {
       for (Index task; (task = next.fetch_add(1)) < n;) fn(task, worker);
     };
     std::vector<std::jthread> helpers;  // joined where the scope ends
-    for (Index worker = 1; worker < std::min(threads, n); ++worker) {
-      helpers.emplace_back(work, worker);
+    try {
+      for (Index worker = 1; worker < std::min(threads, n); ++worker) {
+        helpers.emplace_back(work, worker);
+      }
+    } catch (const std::system_error&) {
+      // No more threads to have. Some tasks have begun, so that it is too late to throw: fewer
+      // help.
     }
     work(0);
   }

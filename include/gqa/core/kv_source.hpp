@@ -55,7 +55,8 @@ struct AnyRunHandler {
 /// - `for_each_run(b, kv_head, begin, end, fn)` calls fn(run) for the stretches that make up the
 ///   keys [begin, end), in order. `begin` is a multiple of 64. A source of strips may leave out
 ///   whole blocks that it dropped, which hides them; a source of rows hands out every key.
-///   It is const, safe to call from several threads, and does not throw.
+///   It is const and safe to call from several threads. What it throws reaches the caller of
+///   attend(), whose out is then partly written;
 /// - optional: `first_position(b)`, the position of key 0; 0 if there is no such function.
 ///   Positions of a sequence are consecutive;
 /// - optional, of a source that drops keys: `next_held(b, key)`, the first key from `key` on that

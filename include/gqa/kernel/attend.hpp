@@ -47,13 +47,14 @@ template <typename Call, typename ExecutorT>
 void run_call(const Call& call, ExecutorT& executor) {
   Workspace own;
   Workspace& workspace = call.options.workspace ? *call.options.workspace : own;
-  const AttendPlan plan = make_plan(call, executor.concurrency());
+  const Index concurrency = concurrency_of(executor);
+  const AttendPlan plan = make_plan(call, concurrency);
   if constexpr (Call::Source::layout == KvLayout::rows) {
     if (plan.packs_kv) {
       using Packed = PackedKv<typename Call::Source>;
       Packed packed(call.source);
       const auto packed_call = call.with_source(packed);
-      const AttendPlan packed_plan = make_plan(packed_call, executor.concurrency());
+      const AttendPlan packed_plan = make_plan(packed_call, concurrency);
       std::byte* memory = workspace.reserve(packed_plan.scratch_bytes + packed.bytes());
       packed.fill(memory + packed_plan.scratch_bytes, executor);
       return run_call(packed_call, packed_plan, memory, executor);
@@ -78,8 +79,9 @@ inline namespace GQA_ISA {
 /// lse -inf. Bits don't depend on the executor, on the other sequences of the batch or on how many
 /// query tokens are computed together.
 ///
-/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc; out is then
-/// as it was.
+/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc, and what the
+/// executor does; out is then as it was. What a mask, rule or source of your own throws comes out
+/// of here, too, once all tasks have ended, and out may then be partly written.
 template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT,
           typename ExecutorT = const Serial>
 void attend(const Query& q, const Source& kv, Out&& out, const RulesT& rules,

@@ -31,28 +31,52 @@ T dot(const A* a, const B* b, Index n) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-/// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off, and zeros for
-/// dq after the q_lens. A task is some tokens with all their heads, which lie side by side.
+/// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off. A task is
+/// some tokens with all their heads, which lie side by side.
 template <typename Call, typename ExecutorT>
 void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor) {
   using T = typename Call::T;
   const AttentionShape& s = call.shape;
   constexpr Index tokens = 16;
   const Index blocks = ceil_div(s.q_len, tokens);
-  executor.run(s.batch * blocks, [&](Index task, Index) noexcept {
+  run_tasks(executor, s.batch * blocks, [&](Index task, Index) {
     const Index b = task / blocks, begin = task % blocks * tokens;
-    for (Index i = begin; i < (std::min)(begin + tokens, s.q_len); ++i) {
+    for (Index i = begin; i < (std::min)(begin + tokens, call.q_len(b)); ++i) {
       for (Index h = 0; h < s.num_heads; ++h) {
-        if (i < call.q_len(b)) {
-          delta[(b * s.num_heads + h) * s.q_len + i] =
-              dot<T>(call.out.row(b, i, h), call.dout.row(b, i, h), s.value_dim);
-        } else {
-          auto* dq = call.dq.row(b, i, h);
-          std::fill_n(dq, s.head_dim, std::remove_cvref_t<decltype(*dq)>(0));
-        }
+        delta[(b * s.num_heads + h) * s.q_len + i] =
+            dot<T>(call.out.row(b, i, h), call.dout.row(b, i, h), s.value_dim);
       }
     }
   });
+}
+
+/// Zeros for the gradients of biases, which tasks add to.
+template <typename Call, typename ExecutorT>
+void clear_bias_gradients(const Call& call, ExecutorT& executor) {
+  using T = typename Call::T;
+  const auto& bias = call.backward.bias_gradient;
+  const std::span<T> table = call.backward.relative_bias_gradient;
+  constexpr Index numbers = 1 << 16;  // of a task
+  const Index size = bias ? bias.size() : 0, blocks = ceil_div(size, numbers);
+  run_tasks(executor, blocks + !table.empty(), [&](Index task, Index) {
+    if (task == blocks) {
+      std::fill(table.begin(), table.end(), T(0));
+    } else {
+      std::fill_n(bias.data() + task * numbers, (std::min)(numbers, size - task * numbers), T(0));
+    }
+  });
+}
+
+/// Zeros for dq after the q_lens, of the query heads that read one KV head.
+template <typename Call>
+void clear_unused_queries(const Call& call, Index b, Index kv_head) {
+  const Index group = call.shape.group();
+  for (Index i = call.q_len(b); i < call.shape.q_len; ++i) {
+    for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+      auto* dq = call.dq.row(b, i, h);
+      std::fill_n(dq, call.shape.head_dim, std::remove_cvref_t<decltype(*dq)>(0));
+    }
+  }
 }
 
 /// The gradient of a sink logit, which has the weight 2^(sink - lse) in every row and no value.
@@ -61,7 +85,7 @@ void find_sink_gradient(const Call& call, const RowSums<typename Call::T>& sums,
                         ExecutorT& executor) {
   using T = typename Call::T;
   const AttentionShape& s = call.shape;
-  executor.run(s.num_heads, [&](Index h, Index) noexcept {
+  run_tasks(executor, s.num_heads, [&](Index h, Index) {
     const T sink = static_cast<T>(call.rules.sink(h));
     T sum = 0;
     for (Index b = 0; b < s.batch; ++b) {
@@ -188,7 +212,7 @@ void for_each_wave(const Call& call, Index chunks, F fn) {
 template <typename Call, typename ExecutorT>
 void run_backward(const Call& call, ExecutorT& executor) {
   using T = typename Call::T;
-  const BackwardPlan<Call> plan(call, executor.concurrency());
+  const BackwardPlan<Call> plan(call, concurrency_of(executor));
   Workspace own;
   Workspace& workspace = call.backward.workspace ? *call.backward.workspace : own;
   std::byte* const memory = workspace.reserve(plan.bytes());
@@ -198,23 +222,23 @@ void run_backward(const Call& call, ExecutorT& executor) {
     return plan.partial(memory, (b * heads + kv_head) * chunks + chunk);
   };
 
-  const auto& bias = call.backward.bias_gradient;
-  if (bias) std::fill_n(bias.data(), bias.size(), T(0));
-  const auto& table = call.backward.relative_bias_gradient;
-  std::fill(table.begin(), table.end(), T(0));
   find_deltas(call, row_sums.delta, executor);
+  // From here on gradients are written.
+  CommittedExecutor committed(executor);
+  clear_bias_gradients(call, committed);
   for_each_wave(call, chunks, [&](auto batch, auto kv_heads, auto chunk_range) {
     const Index per_head = chunk_range.end - chunk_range.begin;
     const Index per_sequence = (kv_heads.end - kv_heads.begin) * per_head;
     const Index tasks = (batch.end - batch.begin) * per_sequence;
-    executor.run(tasks, [&](Index task, Index worker_index) noexcept {
+    run_tasks(committed, tasks, [&](Index task, Index worker_index) {
       const Index b = batch.begin + task / per_sequence;
       const Index kv_head = kv_heads.begin + task % per_sequence / per_head;
       // Later chunks first: under a causal mask they are the longest.
       const Index chunk = chunk_range.end - 1 - task % per_head;
       const RowChunks rows(call.rows(b), heads);
       if (chunk >= rows.count()) return;
-      BackwardWorker<Call> worker = plan.worker(memory, worker_index);
+      if (chunk == 0) clear_unused_queries(call, b, kv_head);
+      BackwardWorker<Call> worker = plan.worker(memory, plan.slots(task, worker_index));
       const auto sums = chunks > 1 ? sums_of(b, kv_head, chunk) : worker.gradients;
       run_chunk(call, plan, worker, sums, row_sums, b, kv_head, rows.begin(chunk),
                 rows.begin(chunk + 1));
@@ -224,11 +248,11 @@ void run_backward(const Call& call, ExecutorT& executor) {
     });
   });
   if constexpr (Call::Rules::has_sinks) {
-    if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, row_sums, executor);
+    if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, row_sums, committed);
   }
   if (chunks == 1) return;
   const Index blocks = ceil_div(call.dk.tokens(), block_keys);
-  executor.run(call.shape.batch * heads * blocks, [&](Index task, Index) noexcept {
+  run_tasks(committed, call.shape.batch * heads * blocks, [&](Index task, Index) {
     const Index b = task / blocks / heads, kv_head = task / blocks % heads;
     const Index begin = task % blocks * block_keys;
     write_keys(call, plan.layout, b, kv_head, begin,
@@ -256,8 +280,10 @@ inline namespace GQA_ISA {
 /// linear in q_len and kv_len. Bits don't depend on the executor or on the other sequences of the
 /// batch.
 ///
-/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc; the
-/// gradients are then as they were.
+/// Throws std::invalid_argument for shapes that contradict each other, std::bad_alloc, and what the
+/// executor does; the gradients are then as they were. (Once the first are written, the caller does
+/// the tasks of a run that the executor fails in.) What a mask or rule of your own throws comes out
+/// of here, too, and gradients may then be partly written.
 template <typename DOut, typename Query, Scalar Key, typename Out, typename DQuery, typename DKey,
           typename DValue, RulesOrPart RulesT, typename ExecutorT = const Serial>
 void attend_backward(

@@ -9,6 +9,7 @@
 
 #include "gqa/kernel/backward_block.hpp"
 #include "gqa/kernel/backward_call.hpp"
+#include "gqa/parallel/tasks.hpp"
 
 namespace gqa {
 
@@ -73,7 +74,7 @@ class BackwardPlan {
  public:
   using T = typename Call::T;
 
-  BackwardPlan(const Call& call, Index workers)
+  BackwardPlan(const Call& call, Index concurrency)
       : layout(call.shape.head_dim, call.shape.value_dim),
         blocks_(ceil_div(call.shape.kv_len, block_keys)) {
     Index most_rows = 1;
@@ -90,13 +91,13 @@ class BackwardPlan {
     Carver part;
     KeyGradients<T>(part, layout, blocks_);
     partial_bytes_ = chunks_ > 1 ? part.bytes() : 0;
-    workers_ = partials_ +
-               partial_bytes_ *
-                   static_cast<std::size_t>(call.shape.batch * call.shape.num_kv_heads * chunks_);
+    const Index tasks = call.shape.batch * call.shape.num_kv_heads * chunks_;
+    workers_ = partials_ + partial_bytes_ * static_cast<std::size_t>(tasks);
+    slots = ScratchSlots::of(concurrency, tasks);
     Carver one;
     BackwardWorker<Call>(one, layout, blocks_, block_rows_, chunks_ == 1);
     worker_bytes_ = one.bytes();
-    bytes_ = workers_ + worker_bytes_ * static_cast<std::size_t>(workers);
+    bytes_ = workers_ + worker_bytes_ * static_cast<std::size_t>(slots.count);
   }
 
   std::size_t bytes() const { return bytes_; }
@@ -118,6 +119,7 @@ class BackwardPlan {
   }
 
   BackwardLayout<T> layout;
+  ScratchSlots slots;
 
  private:
   Index rows_ = 0;

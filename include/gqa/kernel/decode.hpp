@@ -78,11 +78,11 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Index row = first_row(number, rows.batch());
     rows.reset(scratch.states + row, scratch.out + row * out_row);
   };
-  executor.run(plan.tasks / plan.heads_together, [&](Index number, Index worker_index) noexcept {
+  run_tasks(executor, plan.tasks / plan.heads_together, [&](Index number, Index worker_index) {
     const Index first = number * plan.heads_together;
     const Index b = list.sequence_of(first);
     Task task = list(first, b, parts(b));
-    const auto worker = scratch.worker(worker_index);
+    const auto worker = scratch.worker(plan.slots(number, worker_index));
     const Index begin = scratch.splits[scratch.first_split[b] + task.split] * split_keys;
     const Index end = (std::min)(call.source.length(b), begin + split_keys);
     if constexpr (Call::Source::layout == KvLayout::rows) {
@@ -106,11 +106,11 @@ void attend_splits(const Call& call, const AttendPlan& plan,
   });
 
   // One task per row block, numbered by its first split; the others return at once.
-  executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
+  run_tasks(executor, plan.tasks, [&](Index number, Index worker_index) {
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
     if (task.split != 0) return;
-    const auto worker = scratch.worker(worker_index);
+    const auto worker = scratch.worker(plan.slots(number, worker_index));
     RowBlockOf<Call> rows = row_block(task, worker);
     const Index total = first_row(number, b);
     const auto out = [&](Index row) { return scratch.out + row * out_row; };

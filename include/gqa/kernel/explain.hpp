@@ -121,7 +121,7 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
   using Storage = typename Call::Storage;
   using Dot = simd::Dot<Storage, Product::outputs>;
   using T = typename Call::T;
-  const AttendPlan plan = make_plan(call, executor.concurrency());
+  const AttendPlan plan = make_plan(call, concurrency_of(executor));
   if constexpr (Call::Source::layout == KvLayout::rows) {
     if (plan.packs_kv) {
       const PackedKv<typename Call::Source> packed(call.source);
@@ -144,7 +144,7 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
                 .block_keys = block_keys,
                 .split_keys = split_keys,
                 .tasks = plan.tasks / plan.heads_together,
-                .workers = plan.workers,
+                .workers = plan.slots.count,
                 .scratch_bytes = plan.scratch_bytes};
   if constexpr (!dots) {
     e.product = std::same_as<Storage, T> ? "FMA" : "widened, FMA";

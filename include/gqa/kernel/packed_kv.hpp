@@ -6,6 +6,7 @@
 #pragma once
 
 #include "gqa/layout/pack.hpp"
+#include "gqa/parallel/tasks.hpp"
 
 namespace gqa::detail {
 inline namespace GQA_ISA {
@@ -33,7 +34,7 @@ class PackedKv {
   void fill(std::byte* memory, ExecutorT& executor) {
     memory_ = memory;
     const Index blocks = blocks_per_head();
-    executor.run(batch() * num_kv_heads() * blocks, [&](Index task, Index) noexcept {
+    run_tasks(executor, batch() * num_kv_heads() * blocks, [&](Index task, Index) {
       const Index h = task % num_kv_heads(), block = task / num_kv_heads() % blocks;
       const Index b = task / num_kv_heads() / blocks, begin = block * block_keys;
       const Index end = (std::min)(begin + block_keys, length(b));

@@ -9,6 +9,7 @@
 #include "gqa/kernel/row_block.hpp"
 #include "gqa/kernel/splits.hpp"
 #include "gqa/parallel/partition.hpp"
+#include "gqa/parallel/tasks.hpp"
 
 namespace gqa {
 
@@ -21,8 +22,8 @@ struct AttendPlan {
   Index tasks = 0;        ///< of the main phase
   Index splits = 0;       ///< that are tasks: those of which a query sees something
   Index split_rows = 0;   ///< rows of all those tasks, each with a state and an output of its own
-  Index heads_together = 1;  ///< KV heads of a split that are one task
-  Index workers = 0;         ///< that have scratch
+  Index heads_together = 1;         ///< KV heads of a split that are one task
+  detail::ScratchSlots slots = {};  ///< of the workers, or of the tasks where these are fewer
   std::size_t scratch_bytes = 0;
 };
 
@@ -78,7 +79,7 @@ struct Scratch {
     Carver one;
     carve_worker(one);
     worker_bytes_ = one.bytes();
-    bytes = carver_.bytes() + worker_bytes_ * static_cast<std::size_t>(plan.workers);
+    bytes = carver_.bytes() + worker_bytes_ * static_cast<std::size_t>(plan.slots.count);
   }
 
   Worker worker(Index i) const {
@@ -129,7 +130,7 @@ struct Scratch {
 
 template <typename Call>
 AttendPlan make_plan(const Call& call, Index concurrency) {
-  AttendPlan plan{.workers = concurrency};
+  AttendPlan plan;
   Index tasks = 0, split_tasks = 0, most_rows = 1;
   for (Index b = 0; b < call.shape.batch; ++b) {
     const SequenceParts parts = sequence_parts(call, 1, b);
@@ -139,7 +140,7 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   }
   // Splits become tasks of their own where there are too few row blocks to go round, and where few
   // queries read a user's rows, which several KV heads' row blocks then walk together.
-  const bool too_few = concurrency > 1 && tasks < 4 * concurrency;
+  const bool too_few = concurrency > 1 && tasks / 4 < concurrency;
   const bool few_rows = Call::Source::layout == KvLayout::rows && most_rows <= max_tile_rows;
   if (too_few || few_rows) {
     for (Index b = 0; b < call.shape.batch; ++b) {
@@ -159,12 +160,13 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
     const Index heads = call.shape.num_kv_heads;
     const Index key_bytes = call.shape.head_dim * Index{sizeof(typename Call::Storage)};
     const Index page = memory_page_bytes / key_bytes;
-    const Index fair = concurrency > 1 ? split_tasks / (4 * concurrency) : heads;
+    const Index fair = concurrency > 1 ? split_tasks / 4 / concurrency : heads;
     plan.heads_together = std::clamp((std::min)(page, fair), Index{1}, heads);
     while (heads % plan.heads_together != 0) --plan.heads_together;
   }
   plan.block_rows = (std::min)(most_rows, max_block_rows);
   plan.tasks = plan.split_kv ? split_tasks : tasks;
+  plan.slots = ScratchSlots::of(concurrency, plan.tasks);
   const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);
   plan.scratch_bytes = Scratch<Call>(nullptr, plan, layout, call.shape.batch).bytes;
   return plan;

@@ -173,10 +173,10 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
                        const Scratch<Call>& scratch, ExecutorT& executor) {
   const auto parts = [&](Index b) { return sequence_parts(call, 1, b); };
   const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
-  executor.run(plan.tasks, [&](Index number, Index worker_index) noexcept {
+  run_tasks(executor, plan.tasks, [&](Index number, Index worker_index) {
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
-    const auto worker = scratch.worker(worker_index);
+    const auto worker = scratch.worker(plan.slots(number, worker_index));
     const Index row_begin = task.row_block * max_block_rows;
     const Index row_count = (std::min)(max_block_rows, call.rows(b) - row_begin);
     RowBlockOf<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);

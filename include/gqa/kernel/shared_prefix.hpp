@@ -17,7 +17,8 @@ namespace detail {
 inline namespace GQA_ISA {
 
 /// Attention of all rows, node by node from the root: of each row, a state and an output that go on
-/// from the node before.
+/// from the node before. What sequences share comes first, depth by depth, and then what each has
+/// for itself: only that writes results, so that until the last run nothing has been written.
 template <typename Call, typename ExecutorT>
 class SharedPrefixRun {
  public:
@@ -26,21 +27,26 @@ class SharedPrefixRun {
   using Tree = PrefixTree<typename Call::Source>;
 
   SharedPrefixRun(const Call& call, Workspace& workspace, ExecutorT& executor)
-      : call_(call),
-        executor_(executor),
-        layout_(call.shape.head_dim, call.shape.value_dim),
-        plan_{.workers = executor.concurrency()} {
-    Index queries = 0, longest = 0, parts = 0;
+      : call_(call), executor_(executor), layout_(call.shape.head_dim, call.shape.value_dim) {
+    const Index concurrency = concurrency_of(executor);
+    Index queries = 0, longest = 0, parts = 0, most_splits = 1;
     for (Index b = 0; b < call.shape.batch; ++b) {
       Index splits = 0;  // that somebody sees and that may be tasks
-      if (plan_.workers > 1) for_each_split(call, b, [&](Index) { ++splits; });
+      if (concurrency > 1) for_each_split(call, b, [&](Index) { ++splits; });
       queries += call.q_len(b);
       longest = (std::max)(longest, splits);
+      most_splits = (std::max)(most_splits, ceil_div(call.source.length(b), split_keys));
       parts += call.q_len(b) * call.shape.num_heads * splits;
     }
     rows_ = queries * call.shape.num_heads;
+    // Tasks of any one run, where their splits are none: the rows of the nodes are all rows.
+    const Index most_tasks =
+        (ceil_div(queries * call.shape.group(), max_block_rows) + call.shape.batch) *
+        call.shape.num_kv_heads;
+    few_tasks_ = concurrency > most_tasks / 4 ? most_tasks + 1 : 4 * concurrency;
     // No more than what attend() would take where splits are tasks.
-    part_rows_ = (std::min)(parts, few_tasks() * max_block_rows * longest);
+    part_rows_ = (std::min)(parts, few_tasks_ * max_block_rows * longest);
+    plan_.slots = ScratchSlots::of(concurrency, most_tasks * most_splits);
     plan_.block_rows = std::clamp(queries * call.shape.group(), Index{1}, max_block_rows);
     Carver size;
     carve(size);
@@ -61,35 +67,11 @@ class SharedPrefixRun {
     std::fill_n(states_, rows_, RowState<T>{});
     std::fill_n(out_, rows_ * layout_.padded_value_dim(), T(0));
     for (Index begin = 0, end = 0; begin < tree.size(); begin = end) {  // nodes of one depth
-      first_task_[begin] = first_part_[begin] = 0;
-      Index splits = 0;  // of the node that has most
-      for (end = begin; end < tree.size() && tree[end].depth == tree[begin].depth; ++end) {
-        const PrefixNode& node = tree[end];
-        first_task_[end + 1] = first_task_[end] + tasks(node);
-        first_part_[end + 1] =
-            first_part_[end] + rows(node) * call_.shape.num_kv_heads * node.splits();
-        splits = (std::max)(splits, node.splits());
-      }
-      const Index count = first_task_[end];
-      const auto task_of = [&](Index number) {
-        const Index* next = std::upper_bound(first_task_ + begin, first_task_ + end + 1, number);
-        number -= *(next - 1);
-        return NodeTask{.node = next - first_task_ - 1,
-                        .kv_head = number % call_.shape.num_kv_heads,
-                        .row = number / call_.shape.num_kv_heads * max_block_rows};
-      };
-      // Where there are too few rows to go round, each split is a task (as in make_plan()); but not
-      // where most are hidden, and would be asked for in vain.
-      const bool split_kv = splits > 1 && count < few_tasks() && first_part_[end] <= part_rows_;
-      if (split_kv) {
-        executor_.run(count * splits, [&](Index number, Index worker) noexcept {
-          attend_split(tree, task_of(number % count), number / count, worker);
-        });
-      }
-      executor_.run(count, [&](Index number, Index worker) noexcept {
-        attend_all(tree, task_of(number), split_kv, worker);
-      });
+      end = begin + 1;
+      while (end < tree.size() && tree[end].depth == tree[begin].depth) ++end;
+      run_nodes(tree, begin, end, false);
     }
+    run_nodes(tree, 0, tree.size(), true);
     return true;
   }
 
@@ -101,7 +83,39 @@ class SharedPrefixRun {
     Index row;
   };
 
-  Index few_tasks() const { return 4 * plan_.workers; }
+  /// The leaves, or the others, of nodes [begin, end), which don't wait for one another.
+  void run_nodes(const Tree& tree, Index begin, Index end, bool leaves) {
+    first_task_[begin] = first_part_[begin] = 0;
+    Index splits = 0;  // of the node that has most
+    for (Index i = begin; i < end; ++i) {
+      const PrefixNode& node = tree[i];
+      const bool runs = node.is_leaf() == leaves && (leaves || node.splits() > 0);
+      const Index node_rows = runs ? rows(node) : 0;
+      first_task_[i + 1] =
+          first_task_[i] + ceil_div(node_rows, max_block_rows) * call_.shape.num_kv_heads;
+      first_part_[i + 1] = first_part_[i] + node_rows * call_.shape.num_kv_heads * node.splits();
+      if (runs) splits = (std::max)(splits, node.splits());
+    }
+    const Index count = first_task_[end];
+    const auto task_of = [&](Index number) {
+      const Index* next = std::upper_bound(first_task_ + begin, first_task_ + end + 1, number);
+      number -= *(next - 1);
+      return NodeTask{.node = next - first_task_ - 1,
+                      .kv_head = number % call_.shape.num_kv_heads,
+                      .row = number / call_.shape.num_kv_heads * max_block_rows};
+    };
+    // Where there are too few rows to go round, each split is a task (as in make_plan()); but not
+    // where most are hidden, and would be asked for in vain.
+    const bool split_kv = splits > 1 && count < few_tasks_ && first_part_[end] <= part_rows_;
+    if (split_kv) {
+      run_tasks(executor_, count * splits, [&](Index number, Index worker) {
+        attend_split(tree, task_of(number % count), number / count, plan_.slots(number, worker));
+      });
+    }
+    run_tasks(executor_, count, [&](Index number, Index worker) {
+      attend_all(tree, task_of(number), split_kv, plan_.slots(number, worker));
+    });
+  }
   void carve(Carver& carver) {
     const Index batch = call_.shape.batch, dim = layout_.padded_value_dim();
     order_ = carver.take<Index>(batch);
@@ -122,10 +136,6 @@ class SharedPrefixRun {
   /// Rows of a node that read one KV head.
   Index rows(const PrefixNode& node) const {
     return (first_query_[node.end] - first_query_[node.begin]) * call_.shape.group();
-  }
-  Index tasks(const PrefixNode& node) const {
-    if (!node.is_leaf() && node.splits() == 0) return 0;
-    return ceil_div(rows(node), max_block_rows) * call_.shape.num_kv_heads;
   }
   /// Where the state of a task's first row is.
   Index first_row(const Tree& tree, const NodeTask& task) const {
@@ -234,14 +244,15 @@ class SharedPrefixRun {
   AttendPlan plan_;
   Index rows_ = 0;
   Index part_rows_ = 0;
+  Index few_tasks_ = 0;       // fewer than these are too few for the workers
   Index* order_;              // [batch], of the tree
   PrefixNode* nodes_;         // [2 batch], of the tree
   Index* first_query_;        // [batch + 1], by place
-  Index* first_task_;         // [2 batch + 1], by node, from 0 on for each depth
+  Index* first_task_;         // [2 batch + 1], by node, from 0 on for each run
   Index* first_part_;         // the same of parts' rows
   RowState<T>* states_;       // [num_kv_heads][queries by place][group]
   T* out_;                    // the same rows, [padded value_dim] each
-  RowState<T>* part_states_;  // [nodes of a depth][splits][num_kv_heads][rows of the node]
+  RowState<T>* part_states_;  // [nodes of a run][splits][num_kv_heads][rows of the node]
   T* part_out_;               // the same rows, [padded value_dim] each
   std::byte* workers_;
 };

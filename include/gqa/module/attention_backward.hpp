@@ -184,13 +184,16 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
 
   // y = heads woᵀ + bo
   linear_backward_input(dy, weights.rows(wo), join_heads(dheads), pass.q_lens, false, executor);
-  linear_backward_weight(dy, as_const(join_heads(record.heads)), dweights.rows(wo), gradient_of(bo),
-                         pass.q_lens, executor);
 
   // heads = softmax(q kᵀ) v
   attend_backward(dheads, record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads,
                   record.lse, dq, dk, dv, rules,
                   {.q_lens = pass.q_lens, .workspace = &pass.workspace.nested()}, executor);
+
+  // The gradients that go out, which nothing was added to so far; from here on all of them are.
+  CommittedExecutor committed(executor);
+  linear_backward_weight(dy, as_const(join_heads(record.heads)), dweights.rows(wo), gradient_of(bo),
+                         pass.q_lens, committed);
 
   // q = rope(norm(x wqᵀ + bq)), k likewise, v = x wvᵀ + bv
   heads_backward(pass, dq, record.plain_q, q_norm, pass.q_lens, dweights);
@@ -199,8 +202,9 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
                                 const TensorView<T>& to, AttentionWeight weight,
                                 AttentionWeight bias, std::span<const Index> lengths, bool add) {
     const auto rows = as_const(join_heads(gradient));
-    linear_backward_weight(rows, from, dweights.rows(weight), gradient_of(bias), lengths, executor);
-    linear_backward_input(rows, weights.rows(weight), to, lengths, add, executor);
+    linear_backward_weight(rows, from, dweights.rows(weight), gradient_of(bias), lengths,
+                           committed);
+    linear_backward_input(rows, weights.rows(weight), to, lengths, add, committed);
   };
   project_back(dq, pass.x, dx, wq, bq, pass.q_lens, false);
   project_back(dk, pass.memory, dmemory ? *dmemory : dx, wk, bk, pass.kv_lens, !dmemory);

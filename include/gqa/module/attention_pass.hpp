@@ -21,7 +21,8 @@ namespace gqa {
 
 /// Somewhere that keys and values can be appended to: KvCache, or a cache of the user's. append(k,
 /// v) happens in full or throws; append(k, v, counts), [batch], is only needed for passes in which
-/// each sequence has its own number of tokens.
+/// each sequence has its own number of tokens, and truncate(sequence, length) for passes that fail
+/// after their append to take it back.
 template <typename C, typename T>
 concept KvSink =
     NotConst<C> && KvSource<C> && requires(C& cache, TensorView<T> kv) { cache.append(kv, kv); };
@@ -252,11 +253,11 @@ void self_attention(const AttentionPass<T>& pass, const TensorView<const T>& x,
   append(pass, a.k, a.v, cache);
   try {
     attend_heads(pass, a, cache, rules, executor);
-  } catch (...) {  // no memory for scratch
+    project_out(pass, a, y, executor);
+  } catch (...) {  // no memory for scratch, an executor that fails, a mask that throws
     roll_back(pass, cache, x.tokens());
     throw;
   }
-  project_out(pass, a, y, executor);
 }
 
 /// Keys and values of an encoder's output.

@@ -82,8 +82,9 @@ class MultiHeadAttention {
   /// `q_lens`, [batch], says how many of the tokens each sequence has, where they differ: the rows
   /// after them are computed from no keys, and belong to no sequence.
   ///
-  /// Throws std::invalid_argument for shapes, std::length_error if the cache is full; y and the
-  /// cache are then as they were.
+  /// Throws std::invalid_argument for shapes, std::length_error if the cache is full,
+  /// std::bad_alloc, and what the executor or a mask of your own does; y and the cache are then as
+  /// they were.
   template <typename X, typename Y, typename Cache = detail::NoCache, RulesOrPart RulesT = Causal,
             typename ExecutorT = const Serial>
   GQA_TAG void forward(const X& x, Y&& y, Cache* cache = nullptr, Workspace* workspace = nullptr,
@@ -153,7 +154,8 @@ class MultiHeadAttention {
 
   // --- training ---
 
-  /// forward() without a cache that keeps in `record` what backward() needs. y must not be x.
+  /// forward() without a cache that keeps in `record` what backward() needs. y must not be x. A
+  /// record of a pass that threw is of no pass.
   template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial>
   GQA_TAG void forward(const X& x, Y&& y, AttentionRecord<T>& record,
                        Workspace* workspace = nullptr, const RulesT& rules = Causal{},
@@ -168,8 +170,8 @@ class MultiHeadAttention {
   /// The gradients of forward(x, y, record): from dy that of x into dx, tensors of x's shape and
   /// not x itself, and those of the weights, which are added to `gradients` (made from config()).
   /// rules and q_lens as forward() was given them; rows after the q_lens are not read, and 0 in
-  /// dx. Gradients are the same bits for any number of threads. Throws std::invalid_argument
-  /// before anything is changed.
+  /// dx. Gradients are the same bits for any number of threads. Throws as forward(), before
+  /// anything is changed.
   template <typename X, typename DY, typename DX, RulesOrPart RulesT = Causal,
             typename ExecutorT = const Serial>
   GQA_TAG void backward(const X& x, const DY& dy, DX&& dx, const AttentionRecord<T>& record,

@@ -38,17 +38,18 @@ class EigenPool {
     if (helpers <= 0) return Serial{}.run(n, fn);
     // Helpers may begin long after this call has returned, in a busy pool: the counters outlive it,
     // and a late helper finds no task left and touches nothing else.
-    auto work = std::make_shared<Work>();
-    work->tasks = n;
+    std::shared_ptr<Work> work;
     // With helpers under way nothing may throw: fn must stay until they are done. Without memory
-    // for all of them, there are fewer.
-    for (Index helper = 1; helper <= helpers; ++helper) {
-      try {
+    // for all of them, there are fewer, or none.
+    try {
+      work = std::make_shared<Work>();
+      work->tasks = n;
+      for (Index helper = 1; helper <= helpers; ++helper) {
         pool_->Schedule(
             [work, helper, call = std::addressof(fn)] { work->take_tasks(*call, helper); });
-      } catch (const std::bad_alloc&) {
-        break;
       }
+    } catch (const std::bad_alloc&) {
+      if (!work) return Serial{}.run(n, fn);
     }
     work->take_tasks(fn, 0);
     work->wait();

@@ -19,9 +19,10 @@ struct AnyTask {
 
 /// `concurrency()` is the largest number of tasks that run at once; `run(n, fn)` calls
 /// fn(task, worker) once for each task in [0, n), in any order, and returns when all are done;
-/// worker is in [0, concurrency()) and no two tasks run at once under the same number. fn doesn't
-/// throw. The caller takes part, and waits only for tasks that have begun, so that nested calls and
-/// busy pools can't deadlock.
+/// worker is in [0, concurrency()), which is 1 or more, and no two tasks run at once under the same
+/// number. fn doesn't throw. The caller takes part, and waits only for tasks that have begun, so
+/// that nested calls and busy pools can't deadlock. run() may throw as long as no task has begun:
+/// the library's calls then leave everything as it was.
 template <typename E>
 concept Executor = requires(E& executor, Index n, detail::AnyTask task) {
   { executor.concurrency() } -> std::convertible_to<Index>;
