@@ -9,6 +9,26 @@
 #include "support/errors.hpp"
 #include "support/random.hpp"
 
+namespace theirs {
+
+/// Parts of a user's own, which & isn't found for: neither is gqa's.
+struct EvenKeys {
+  bool visible(const gqa::Where& w) const { return w.k_index % 2 == 0; }
+  gqa::Coverage tile(const gqa::Tile&) const { return gqa::Coverage::partial; }
+};
+struct Doubled {
+  template <typename T>
+  T score(T x, const gqa::Where&) const {
+    return 2 * x;
+  }
+};
+struct OwnSink {
+  float sink(gqa::Index head) const { return static_cast<float>(head); }
+};
+inline auto both() { return gqa::rules(EvenKeys{}, Doubled{}); }
+
+}  // namespace theirs
+
 namespace gqa::test {
 namespace {
 
@@ -149,6 +169,16 @@ TEST(Rules, SeeOfABroadcastMaskWhatEachHeadSees) {
   EXPECT_EQ(seen(6, 8), Coverage::partial);
   EXPECT_EQ(seen(6, 9), Coverage::partial);  // beyond it, keys are hidden
   EXPECT_EQ(seen(8, 12), Coverage::skip);
+}
+
+TEST(Rules, JoinPartsOfAUsersNamespace) {
+  expect_same_rules(theirs::both(), theirs::EvenKeys{} & theirs::Doubled{});
+  expect_same_rules(rules(Causal{}, theirs::EvenKeys{}, SoftCap{3.0f}, theirs::OwnSink{}),
+                    Causal{} & theirs::EvenKeys{} & SoftCap{3.0f} & theirs::OwnSink{});
+  expect_same_rules(rules(theirs::OwnSink{}, theirs::both()),
+                    theirs::OwnSink{} & theirs::EvenKeys{} & theirs::Doubled{});
+  expect_same_rules(rules(theirs::Doubled{}), as_rules(theirs::Doubled{}));
+  expect_same_rules(rules(), as_rules(NoMask{}));
 }
 
 TEST(Rules, CheckEveryPart) {

@@ -20,7 +20,7 @@ class SelectedKv {
   static constexpr KvLayout layout = Cache::layout;
 
   /// Throws std::invalid_argument for an index outside of the cache's batch.
-  GQA_TAG SelectedKv(Cache& cache, std::span<const Index> indices)
+  GQA_TAG SelectedKv(Cache& cache, const Borrowed<const Index>& indices)
       : cache_(cache), indices_(indices) {
     for (const Index b : indices) {
       require(b >= 0 && b < cache.batch(), "SelectedKv: sequence ", b, " is outside of a batch of ",
@@ -111,7 +111,7 @@ class SelectedKv {
 
 /// The sequences `indices` of a cache, which must both stay.
 template <typename Cache>
-GQA_TAG SelectedKv<Cache> select(Cache& cache, std::span<const Index> indices) {
+GQA_TAG SelectedKv<Cache> select(Cache& cache, const Borrowed<const Index>& indices) {
   return {cache, indices};
 }
 

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "gqa/core/borrowed.hpp"
 #include "gqa/core/heads.hpp"
 #include "gqa/core/scalar.hpp"
 
@@ -28,7 +29,7 @@ struct HeadPooling {
   bool transposed = false;  ///< heads along the columns: [in, out], as GPT-2's Conv1D
   /// [from]: the heads of group 0, then those of group 1, …; empty: neighbours. Other than
   /// neighbours, the query heads must follow their keys: see query_order().
-  std::span<const Index> order = {};
+  Borrowed<const Index> order = {};
 
   GQA_TAG Index group() const { return from / to; }
   /// Member i of a group.

@@ -9,6 +9,7 @@
 #include <concepts>
 #include <type_traits>
 
+#include "gqa/core/borrowed.hpp"
 #include "gqa/core/eigen.hpp"
 #include "gqa/core/sizes.hpp"
 
@@ -180,7 +181,8 @@ GQA_TAG std::array<Index, 4> sizes_of(const T& tensor) {
 }  // namespace detail
 
 /// A TensorView of a row-major Eigen::Tensor or TensorMap: [batch, tokens, heads, dim], or
-/// [tokens, heads, dim] of one sequence. A view passes through unchanged.
+/// [tokens, heads, dim] of one sequence. A view passes through unchanged; a temporary tensor, whose
+/// view would dangle, doesn't compile.
 template <typename T>
 GQA_TAG auto view(T&& tensor) {
   using Plain = std::remove_cvref_t<T>;
@@ -190,6 +192,7 @@ GQA_TAG auto view(T&& tensor) {
     static_assert(detail::EigenTensor<Plain>,
                   "gqa views are made from gqa::TensorView, Eigen::Tensor or Eigen::TensorMap "
                   "(evaluate an Eigen expression into a tensor first)");
+    detail::refuse_temporary<T>();
     const auto n = detail::sizes_of(tensor);
     return TensorView<detail::ElementOf<T>>(tensor.data(), {n[0], n[1], n[2], n[3]});
   }
@@ -202,6 +205,7 @@ template <typename T>
 GQA_TAG auto heads_first(T&& tensor) {
   static_assert(detail::EigenTensor<std::remove_cvref_t<T>>,
                 "heads_first takes an Eigen::Tensor or Eigen::TensorMap");
+  detail::refuse_temporary<T>();
   const auto n = detail::sizes_of(tensor);
   const TensorShape shape{.batch = n[0], .tokens = n[2], .heads = n[1], .dim = n[3]};
   using Element = detail::ElementOf<T>;
@@ -234,6 +238,12 @@ class LseView {
   GQA_TAG LseView(
       const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>& tensor)  // NOLINT
       : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
+  template <typename Position>
+    requires std::is_const_v<T>
+  GQA_TAG LseView(
+      const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>&&) {  // NOLINT
+    detail::refuse_temporary<Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>>();
+  }
 
   /// A view of const numbers from one of mutable ones.
   GQA_TAG operator LseView<const T>() const  // NOLINT(google-explicit-constructor)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/view.hpp"
@@ -23,7 +24,7 @@ class RowsKv {
   /// `lengths`, [batch], says how many of the kv_len tokens each sequence has, where they differ.
   /// Throws std::invalid_argument if keys and values, or lengths, contradict each other.
   GQA_TAG RowsKv(TensorView<const T> keys, TensorView<const T> values,
-                 std::span<const Index> lengths = {})
+                 const Borrowed<const Index>& lengths = {})
       : keys_(keys), values_(values), lengths_(lengths) {
     require(keys.batch() == values.batch() && keys.tokens() == values.tokens() &&
                 keys.heads() == values.heads(),
@@ -62,12 +63,12 @@ class RowsKv {
 };
 static_assert(KvSource<RowsKv<float>>);
 
-/// RowsKv of row-major tensors, maps or views.
+/// RowsKv of row-major tensors, maps or views, which must stay.
 template <typename Key, typename Value>
-GQA_TAG auto rows_kv(const Key& keys, const Value& values, std::span<const Index> lengths = {}) {
-  static_assert(std::same_as<ScalarOf<const Key>, ScalarOf<const Value>>,
-                "gqa: keys and values must be of one type");
-  return RowsKv<ScalarOf<const Key>>(view(keys), view(values), lengths);
+GQA_TAG auto rows_kv(Key&& keys, Value&& values, const Borrowed<const Index>& lengths = {}) {
+  using T = ScalarOf<Key>;
+  static_assert(std::same_as<T, ScalarOf<Value>>, "gqa: keys and values must be of one type");
+  return RowsKv<T>(view(std::forward<Key>(keys)), view(std::forward<Value>(values)), lengths);
 }
 
 }  // namespace gqa

@@ -36,9 +36,11 @@ class RopePositions {
   /// Token t of every sequence sits at first + t.
   GQA_TAG explicit RopePositions(Index first = 0) : first_(first) {}
   /// Token t of sequence b sits at first[b] + t.
-  GQA_TAG static RopePositions starting_at(std::span<const Index> first) { return {first, 0, 0}; }
+  GQA_TAG static RopePositions starting_at(const Borrowed<const Index>& first) {
+    return {first, 0, 0};
+  }
   /// Token t of sequence b sits at positions[b * tokens + t].
-  GQA_TAG static RopePositions each(std::span<const Index> positions, Index tokens) {
+  GQA_TAG static RopePositions each(const Borrowed<const Index>& positions, Index tokens) {
     return {positions, tokens, 1};
   }
 

@@ -54,17 +54,20 @@ GQA_TAG auto tensor_rows(T&& tensor) {
 
 /// A view [batch, tokens, 1, width] of a row-major Eigen tensor of rank 3, 2 ([tokens, width]) or
 /// 1, or of a row-major matrix, map or block of [tokens, width]; a vector is one row. A TensorView
-/// passes through unchanged, and a tensor of rank 4 is [batch, tokens, heads, dim] as elsewhere.
+/// passes through unchanged, and a tensor of rank 4 is [batch, tokens, heads, dim] as elsewhere. A
+/// temporary that owns its numbers doesn't compile.
 template <typename T>
 GQA_TAG auto rows_of(T&& x) {
   using Plain = std::remove_cvref_t<T>;
   if constexpr (detail::is_tensor_view<Plain>) {
     return x;
   } else if constexpr (detail::DenseMatrix<Plain>) {
+    detail::refuse_temporary<T>();
     return detail::matrix_rows(x);
   } else {
     static_assert(detail::EigenTensor<Plain>,
                   "rows_of takes a matrix, Eigen::Tensor, Eigen::TensorMap or gqa::TensorView");
+    detail::refuse_temporary<T>();
     if constexpr (Plain::NumDimensions == 4) {
       return view(x);
     } else {

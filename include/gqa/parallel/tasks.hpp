@@ -21,8 +21,8 @@ struct ScratchSlots {
   bool per_task = false;
 
   /// For calls of run_tasks() with up to `tasks` tasks.
-  static ScratchSlots of(Index concurrency, Index tasks) {
-    const Index most = (std::max<Index>)(tasks, 1);
+  GQA_TAG static ScratchSlots of(Index concurrency, Index tasks) {
+    const Index most = std::max<Index>(tasks, 1);
     return {.count = (std::min)(concurrency, most), .per_task = concurrency > most};
   }
   GQA_TAG Index operator()(Index task, Index worker) const {

@@ -75,6 +75,7 @@ struct KeyRange {
 };
 
 /// Anything with visible(Where) and tile(Tile), both const and safe to call from several threads.
+/// What they throw reaches the caller of attend(), whose out is then partly written.
 /// A mask that may look at `head` says so with `static constexpr bool per_head = true`; where it
 /// depends on its values, `bool differs_by_head() const` says whether it does, and a mask that
 /// doesn't is asked for one head of a group. One of which each query sees a stretch of keys may
@@ -185,7 +186,7 @@ struct KeepFirst {
 /// Causal, but the first `length` positions see one another both ways and are seen by all.
 struct PrefixLm {
   Index length = 0;
-  std::span<const Index> lengths = {};  ///< one per sequence of the batch, instead of `length`
+  Borrowed<const Index> lengths = {};  ///< one per sequence of the batch, instead of `length`
 
   GQA_TAG Index prefix_of(Index batch) const {
     return lengths.empty() ? length : lengths[static_cast<std::size_t>(batch)];
@@ -211,8 +212,8 @@ struct PrefixLm {
 /// Several documents packed into one sequence: a query sees the keys of its own document. Ids are
 /// [batch, q_len] and [batch, kv_len], looked up by index; any numbers, in any order.
 struct Documents {
-  std::span<const int> q_ids;
-  std::span<const int> k_ids;
+  Borrowed<const int> q_ids;
+  Borrowed<const int> k_ids;
   Index q_len = 0;   ///< row length of q_ids
   Index kv_len = 0;  ///< row length of k_ids
 
@@ -260,14 +261,16 @@ class DenseView {
   GQA_TAG DenseView(const T* data, const Shape& shape) : data_(data), shape_(shape) {}
   /// Eigen tensors of rank 4, or of rank 2: [q_len, kv_len].
   template <typename Tensor>
-    requires detail::EigenTensor<const Tensor>
-  GQA_TAG DenseView(const Tensor& tensor)
-      : data_(tensor.data()) {  // NOLINT(google-explicit-constructor)
-    static_assert(int(Tensor::Layout) == int(Eigen::RowMajor), "gqa views need a RowMajor tensor");
+    requires detail::EigenTensor<const std::remove_cvref_t<Tensor>>
+  GQA_TAG DenseView(Tensor&& tensor)  // NOLINT(google-explicit-constructor)
+      : data_(tensor.data()) {
+    using Plain = std::remove_cvref_t<Tensor>;
+    static_assert(int(Plain::Layout) == int(Eigen::RowMajor), "gqa views need a RowMajor tensor");
     static_assert(
-        Tensor::NumDimensions == 2 || Tensor::NumDimensions == 4,
+        Plain::NumDimensions == 2 || Plain::NumDimensions == 4,
         "dense masks and biases are [batch, num_heads, q_len, kv_len] or [q_len, kv_len]");
-    constexpr int n = Tensor::NumDimensions;
+    detail::refuse_temporary<Tensor>();
+    constexpr int n = Plain::NumDimensions;
     if constexpr (n == 4) {
       shape_.batch = tensor.dimension(0);
       shape_.num_heads = tensor.dimension(1);

@@ -22,7 +22,8 @@ namespace gqa {
 /// (hidden scores are -inf); after softmax.
 enum class ScoreStage { scaled = 0, capped = 1, biased = 2, softmax = 3 };
 
-/// Anything with score(x, Where) for float and double, const and safe to call from several threads.
+/// Anything with score(x, Where) for float and double, const and safe to call from several threads;
+/// it may throw, as a Mask may.
 /// `static constexpr ScoreStage stage` is `capped` or `biased`; without it, `biased`.
 template <typename R>
 concept ScoreRule = requires(const R& rule, const Where& where) {
@@ -139,7 +140,7 @@ class Alibi {
 struct RelativeBias {
   static constexpr bool is_shift = true;
 
-  std::span<const float> table;  ///< [num_buckets, num_heads], as in Hugging Face checkpoints
+  Borrowed<const float> table;  ///< [num_buckets, num_heads], as in Hugging Face checkpoints
   Index num_buckets = 32;
   Index num_heads = 0;
   bool bidirectional = true;  ///< half of the buckets for keys after the query (encoders)
@@ -209,7 +210,7 @@ AdditiveBias(DenseView<T>) -> AdditiveBias<T>;
 /// A learned logit per query head which takes part in the softmax and stands for no key (gpt-oss).
 /// It is not scaled. Of several partial results that are merged, give it to exactly one.
 struct SinkLogits {
-  std::span<const float> logits;  ///< [num_heads]
+  Borrowed<const float> logits;  ///< [num_heads]
 
   GQA_TAG void check(const AttentionShape& s) const {
     require(std::ssize(logits) == s.num_heads, "SinkLogits has ", std::ssize(logits),

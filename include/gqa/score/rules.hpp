@@ -5,7 +5,8 @@
 //
 //   Causal{} & SlidingWindow::from_hf(1024) & KeepFirst{4} & SoftCap{50.0f}
 //
-// Masks hide what any of them hides; KeepFirst makes its exception to windows only.
+// Masks hide what any of them hides; KeepFirst makes its exception to windows only. rules(a, b, …)
+// says the same where all parts are the user's own.
 #pragma once
 
 #include <tuple>
@@ -332,14 +333,26 @@ GQA_TAG auto make_rules(std::tuple<Parts...> parts) {
 template <typename T>
 concept RulesOrPart = detail::is_rules<T> || RulePart<T>;
 
-/// A part by itself as Rules; Rules as they are, without a copy (parts may own memory).
-template <RulesOrPart T>
-GQA_TAG decltype(auto) as_rules(const T& part) {
-  if constexpr (detail::is_rules<T>) {
-    return (part);
+/// A part by itself as Rules; Rules as they are, without a copy (parts may own memory), but for
+/// temporary ones, which are moved.
+template <typename T>
+  requires RulesOrPart<std::remove_cvref_t<T>>
+GQA_TAG decltype(auto) as_rules(T&& part) {
+  using Plain = std::remove_cvref_t<T>;
+  if constexpr (!detail::is_rules<Plain>) {
+    return Rules<Plain>(std::tuple<Plain>(std::forward<T>(part)));
+  } else if constexpr (std::is_lvalue_reference_v<T>) {
+    return static_cast<const Plain&>(part);
   } else {
-    return Rules<T>(std::tuple<T>(part));
+    return Plain(std::forward<T>(part));
   }
+}
+
+/// a & b & …. Parts of the user's own need it where they meet no part of gqa's: & is looked up in
+/// the namespaces of what it joins.
+template <RulesOrPart... Parts>
+GQA_TAG auto rules(Parts... parts) {
+  return detail::make_rules(std::tuple_cat(detail::parts_of(std::move(parts))...));
 }
 
 template <RulesOrPart A, RulesOrPart B>
