@@ -193,7 +193,7 @@ TEST(LayerBackward, OfNoTokensIsNothing) {
 }
 
 TEST(LayerBackward, RefusesWhatDoesNotFit) {
-  const Layer layer({.hidden_size = 8, .num_heads = 2});
+  const Layer layer = random_layer<double>({.hidden_size = 8, .num_heads = 2});
   const auto x = random_hidden<double>(1, 5, 8), shorter = random_hidden<double>(1, 4, 8);
   Hidden<double> y(x.dimensions()), dx(x.dimensions());
   AttentionRecord<double> record;
@@ -210,7 +210,7 @@ TEST(LayerBackward, RefusesWhatDoesNotFit) {
   AttentionRecord<double> other;
   random_layer<double>({.hidden_size = 8, .num_heads = 2, .value_dim = 3}).forward(x, y, other);
   EXPECT_EQ(error(y, other, gradients), "backward: the record is of a value_dim of 3, expected 4");
-  Layer normed({.hidden_size = 8, .num_heads = 2, .qk_norm = QkNorm{}});
+  Layer normed = random_layer<double>({.hidden_size = 8, .num_heads = 2, .qk_norm = QkNorm{}});
   AttentionWeights<double> normed_gradients(normed.config());
   EXPECT_EQ(error_of([&] { normed.backward(x, y, dx, record, normed_gradients); }),
             "backward: the record is of a layer without QK-norm");

@@ -184,12 +184,40 @@ TEST(Weights, MayComeFromAnyScalarTypeAndContainer) {
   EXPECT_EQ(bias, Eigen::Vector4d(5, 6, 7, 8));
 }
 
-TEST(Weights, AreZeroUntilTheyAreSet) {
-  MultiHeadAttention<float> layer(grouped(std::nullopt));
-  const auto x = random_hidden<float>(1, 3, 24);
-  Hidden<float> y(1, 3, 24);
-  layer.forward(x, y);
-  for (Index i = 0; i < y.size(); ++i) EXPECT_EQ(y.data()[i], 0.0f);
+using Names = std::vector<std::string_view>;
+
+TEST(Weights, AreMissingUntilTheyAreSet) {
+  const MultiHeadAttentionConfig config{.hidden_size = 24,
+                                        .num_heads = 4,
+                                        .num_kv_heads = 2,
+                                        .qkv_bias = true,
+                                        .out_bias = true,
+                                        .qk_norm = QkNorm{}};
+  MultiHeadAttention<float> layer(config);
+  EXPECT_EQ(
+      layer.missing_weights(),
+      (Names{"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight", "q_proj.bias",
+             "k_proj.bias", "v_proj.bias", "o_proj.bias", "q_norm.weight", "k_norm.weight"}));
+  layer.set_weight("model.layers.3.self_attn.k_norm.weight", std::vector<float>(6));  // zeros, too
+  layer.set_weight("qkv_proj.weight", counted(48, 24));
+  layer.set_weight("c_attn.bias", std::vector<float>(48));
+  EXPECT_EQ(layer.missing_weights(), (Names{"o_proj.weight", "o_proj.bias", "q_norm.weight"}));
+  EXPECT_THROW(layer.set_weight("wo", std::vector<float>(7)), std::invalid_argument);
+  EXPECT_EQ(layer.missing_weights(), (Names{"o_proj.weight", "o_proj.bias", "q_norm.weight"}));
+
+  // What is handed out to be written counts as set; what is only read doesn't.
+  const auto& reader = std::as_const(layer).weights();
+  EXPECT_EQ(reader.vector(AttentionWeight::q_norm).size(), 6);
+  EXPECT_NE(reader.bias(AttentionWeight::bo), nullptr);
+  EXPECT_EQ(layer.missing_weights(), (Names{"o_proj.weight", "o_proj.bias", "q_norm.weight"}));
+  layer.wo().setZero();
+  layer.weights().vector(AttentionWeight::q_norm).setOnes();
+  EXPECT_EQ(layer.missing_weights(), Names{"o_proj.bias"});
+  layer.weights().numbers();
+  EXPECT_EQ(layer.missing_weights(), Names{});
+  // Of what the configuration has no place for, nothing is missing.
+  EXPECT_EQ(MultiHeadAttention<float>({.hidden_size = 8, .num_heads = 2}).missing_weights(),
+            (Names{"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"}));
 }
 
 TEST(Weights, MoveWithTheLayer) {
@@ -245,6 +273,77 @@ TEST(WeightErrors, SayThatTheConfigurationHasNoPlace) {
     EXPECT_EQ(error_of([&] { layer.set_weight(name, std::vector<float>(8)); }),
               "the configuration has no place for \"" + name + "\"" + options);
   }
+}
+
+TEST(WeightErrors, PassesNameTheWeightsThatWereNeverSet) {
+  const MultiHeadAttentionConfig config{.hidden_size = 24,
+                                        .num_heads = 4,
+                                        .num_kv_heads = 2,
+                                        .qkv_bias = true,
+                                        .out_bias = true,
+                                        .qk_norm = QkNorm{}};
+  MultiHeadAttention<float> layer(config);
+  const auto x = random_hidden<float>(1, 3, 24);
+  Hidden<float> y(1, 3, 24), dx(1, 3, 24);
+  y.setConstant(-7);
+  const Hidden<float> before = y;
+  KvCache<float> cache({.capacity = 9, .heads = layer.heads()});
+  AttentionRecord<float> record;
+  AttentionWeights<float> gradients(layer.config());
+  const auto passes = [&] {
+    return std::vector{
+        error_of([&] { layer.forward(x, y); }),
+        error_of([&] { layer.forward(x, y, &cache); }),
+        error_of([&] { layer.forward(x, y, record); }),
+        error_of([&] { layer.cross(x, x, y, record); }),
+        error_of([&] { layer.backward(x, x, dx, record, gradients); }),
+    };
+  };
+  const auto all = [](const std::string& names) {
+    std::vector<std::string> errors;
+    for (const char* who : {"forward", "forward", "forward", "cross", "backward"}) {
+      errors.push_back(who + (": weights that were never set: " + names));
+    }
+    return errors;
+  };
+  EXPECT_EQ(passes(), all("q_proj.weight, k_proj.weight, v_proj.weight, o_proj.weight, "
+                          "q_norm.weight, k_norm.weight"));
+  for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
+    layer.set_weight(name, std::vector<float>(6, 1.0f));
+  }
+  layer.set_weight("k_proj.weight", random_matrix<float>(12, 24, 1));
+  EXPECT_EQ(passes(), all("q_proj.weight, v_proj.weight, o_proj.weight"));
+
+  // The halves of cross-attention read half of the weights.
+  EXPECT_EQ(error_of([&] { layer.project_memory(x, cache); }),
+            "project_memory: weights that were never set: v_proj.weight");
+  layer.set_weight("v_proj.weight", random_matrix<float>(12, 24, 2));
+  layer.project_memory(x, cache);
+  EXPECT_EQ(error_of([&] { layer.cross(x, y, cache); }),
+            "cross: weights that were never set: q_proj.weight, o_proj.weight");
+  layer.set_weight("q_proj.weight", random_matrix<float>(24, 24, 3));
+  EXPECT_EQ(passes(), all("o_proj.weight"));
+  for (Index i = 0; i < y.size(); ++i) EXPECT_EQ(y.data()[i], before.data()[i]);
+  EXPECT_EQ(cache.length(0), 3);
+
+  // Biases are 0 until they are set: some checkpoints lack one of them.
+  layer.set_weight("o_proj.weight", random_matrix<float>(24, 24, 4));
+  EXPECT_EQ(layer.missing_weights(),
+            (Names{"q_proj.bias", "k_proj.bias", "v_proj.bias", "o_proj.bias"}));
+  layer.forward(x, y);
+  auto without = config;
+  without.qkv_bias = without.out_bias = false;
+  MultiHeadAttention<float> plain(without);
+  for (const char* name : {"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight",
+                           "q_norm.weight", "k_norm.weight"}) {
+    const auto shape = plain.weights().shape_of(find_attention_weight(name)->weight);
+    Matrix<float> weight(shape.rows, shape.cols);
+    layer.get_weight(name, weight);
+    plain.set_weight(name, weight);
+  }
+  Hidden<float> expected(1, 3, 24);
+  plain.forward(x, expected);
+  for (Index i = 0; i < y.size(); ++i) EXPECT_EQ(y.data()[i], expected.data()[i]);
 }
 
 TEST(WeightErrors, ReorderingChecksItsNumbers) {

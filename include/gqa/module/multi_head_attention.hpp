@@ -27,7 +27,7 @@ class MultiHeadAttention {
       "any Scalar type");
 
  public:
-  /// All weights are zero. Throws std::invalid_argument.
+  /// Weights are to be set: see missing_weights(). Throws std::invalid_argument.
   GQA_TAG explicit MultiHeadAttention(const MultiHeadAttentionConfig& config)
       : config_(resolved(config)), weights_(config_) {
     if (config_.rope) rope_ = {*config_.rope, config_.head_dim, config_.rope_table_positions};
@@ -63,8 +63,13 @@ class MultiHeadAttention {
     weights_.get(name, destination, format);
   }
 
+  /// The Hugging Face names of the weights that the configuration has a place for and that were
+  /// never set, by name or by an accessor below. Passes refuse to read those, but for biases, which
+  /// are 0 until they are set: some checkpoints have them for queries and values only.
+  GQA_TAG std::vector<std::string_view> missing_weights() const { return weights_.missing(); }
+
   // In place, [out, in]; rows in the order of config().rope->style. Weights that the configuration
-  // has no place for are empty.
+  // has no place for are empty. Those that are handed out to be written count as set.
   GQA_TAG WeightMap<T> wq() { return weights_.matrix(AttentionWeight::wq); }
   GQA_TAG WeightMap<T> wk() { return weights_.matrix(AttentionWeight::wk); }
   GQA_TAG WeightMap<T> wv() { return weights_.matrix(AttentionWeight::wv); }
@@ -98,6 +103,7 @@ class MultiHeadAttention {
     const auto out = output("forward", in, y);
     check_q_lens("forward", in, q_lens);
     check_self("forward");
+    check_all_set("forward");
     Workspace own;
     const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, q_lens};
     if constexpr (KvSink<Cache, T>) {
@@ -129,6 +135,8 @@ class MultiHeadAttention {
     check_no_rope("project_memory");
     check_cache("project_memory", cache, in.batch());
     check_q_lens("project_memory", in, lengths);
+    check_set("project_memory",
+              {AttentionWeight::wk, AttentionWeight::wv, AttentionWeight::k_norm});
     Workspace own;
     detail::project_memory(detail::AttentionPass<T>{layer(), workspace ? *workspace : own, lengths},
                            in, cache, executor);
@@ -147,6 +155,7 @@ class MultiHeadAttention {
     check_no_rope("cross");
     check_cache("cross", memory, in.batch());
     check_q_lens("cross", in, q_lens);
+    check_set("cross", {AttentionWeight::wq, AttentionWeight::wo, AttentionWeight::q_norm});
     Workspace own;
     detail::cross_attention(detail::AttentionPass<T>{layer(), workspace ? *workspace : own, q_lens},
                             in, out, memory, rules, executor);
@@ -229,6 +238,7 @@ class MultiHeadAttention {
     const auto in = input(who, x, "hidden_size", config_.hidden_size);
     check_q_lens(who, in, q_lens);
     check_self(who);
+    check_all_set(who);
     return {layer(), workspace, in, in, q_lens, q_lens};
   }
   template <typename X, typename Memory>
@@ -242,6 +252,7 @@ class MultiHeadAttention {
             ", that of x ", in.batch());
     check_q_lens(who, in, q_lens);
     check_q_lens(who, from, memory_lens);
+    check_all_set(who);
     return {layer(), workspace, in, from, q_lens, memory_lens};
   }
   template <typename RulesT>
@@ -272,6 +283,20 @@ class MultiHeadAttention {
     }
     detail::check_rules(detail::AttentionPass<T>{layer(), pass.workspace, pass.q_lens}, pass.x,
                         as_rules(rules), kv_len);
+  }
+  /// Throws for weights that a pass reads and that were never set.
+  GQA_TAG void check_set(const char* who, std::initializer_list<AttentionWeight> weights) const {
+    std::string missing;
+    for (const AttentionWeight weight : weights) {
+      if (!weights_.has(weight) || weights_.is_set(weight)) continue;
+      if (!missing.empty()) missing += ", ";
+      missing += attention_weight_name(weight);
+    }
+    require(missing.empty(), who, ": weights that were never set: ", missing);
+  }
+  GQA_TAG void check_all_set(const char* who) const {
+    using enum AttentionWeight;
+    check_set(who, {wq, wk, wv, wo, q_norm, k_norm});
   }
   GQA_TAG void check_self(const char* who) const {
     require(weights_.is_fused(), who, ": self-attention reads keys and values of kv_hidden_size ",

@@ -71,6 +71,11 @@ GQA_TAG inline std::optional<AttentionWeightName> find_attention_weight(std::str
   return std::nullopt;
 }
 
+/// The Hugging Face name of a weight; "wqkv" and "bqkv", which have several, are Phi-3's.
+GQA_TAG inline std::string_view attention_weight_name(AttentionWeight weight) {
+  return std::ranges::find(attention_weight_names, weight, &AttentionWeightName::weight)->name;
+}
+
 /// Where row `row` of a q or k projection (or bias, or norm) kept in the order `from` stands in the
 /// order `to`. Rows come in heads of head_dim, of which the first rotary_dim are rotated.
 GQA_TAG constexpr Index rope_row(Index row, Index head_dim, Index rotary_dim, RopeStyle from,

@@ -9,6 +9,7 @@
 #include <limits>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "gqa/core/scalar.hpp"
 #include "gqa/core/workspace.hpp"
@@ -27,7 +28,9 @@ struct WeightFormat {
   std::optional<RopeStyle> style = {};
 };
 
-/// Weights of T, float or double; all zero until they are set.
+/// Weights of T, float or double; all zero until they are set. A weight counts as set once set()
+/// has succeeded, or once it was handed out to be written: matrix(), vector(), numbers() of an
+/// object that isn't const, set_zero().
 template <typename T>
 class AttentionWeights {
  public:
@@ -38,7 +41,7 @@ class AttentionWeights {
   GQA_TAG explicit AttentionWeights(const MultiHeadAttentionConfig& config) : config_(config) {
     buffer_ = AlignedBuffer(carve(nullptr));
     carve(buffer_.data());
-    set_zero();
+    fill_zero();
   }
   GQA_TAG AttentionWeights(AttentionWeights&&) noexcept = default;
   GQA_TAG AttentionWeights& operator=(AttentionWeights&&) noexcept = default;
@@ -86,6 +89,7 @@ class AttentionWeights {
 
   /// The weight itself, rows in the order of the configuration's rope style.
   GQA_TAG WeightMap<T> matrix(AttentionWeight weight) {
+    mark(weight);
     const Shape shape = shape_of(weight);
     return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
@@ -94,6 +98,7 @@ class AttentionWeights {
     return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
   GQA_TAG Vector vector(AttentionWeight weight) {
+    mark(weight);
     return {place(weight), eigen_index(shape_of(weight).rows)};
   }
   GQA_TAG ConstVector vector(AttentionWeight weight) const {
@@ -106,6 +111,7 @@ class AttentionWeights {
   }
   /// The same without Eigen, as the passes use them.
   GQA_TAG detail::WeightRows<T> rows(AttentionWeight weight) {
+    mark(weight);
     const Shape shape = shape_of(weight);
     return {place(weight), eigen_index(shape.rows), eigen_index(shape.cols)};
   }
@@ -119,6 +125,7 @@ class AttentionWeights {
   }
   /// A bias or the weight of a norm; empty where the configuration has none.
   GQA_TAG std::span<T> numbers(AttentionWeight weight) {
+    mark(weight);
     return {place(weight), static_cast<std::size_t>(shape_of(weight).rows)};
   }
   GQA_TAG std::span<const T> numbers(AttentionWeight weight) const {
@@ -132,9 +139,30 @@ class AttentionWeights {
   /// All numbers in one stretch, with zeros between the weights: what an optimiser walks through,
   /// beside those of the gradients.
   GQA_TAG std::span<T> numbers() {
+    set_ = ~0u;
     return {reinterpret_cast<T*>(buffer_.data()), buffer_.bytes() / sizeof(T)};
   }
-  GQA_TAG void set_zero() { std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0}); }
+  GQA_TAG void set_zero() {
+    set_ = ~0u;
+    fill_zero();
+  }
+
+  /// Was the weight set? Of wqkv: were wq, wk and wv?
+  GQA_TAG bool is_set(AttentionWeight weight) const {
+    return (set_ & bits_of(weight)) == bits_of(weight);
+  }
+  /// The Hugging Face names of the weights that the configuration has a place for and that were
+  /// never set.
+  GQA_TAG std::vector<std::string_view> missing() const {
+    using enum AttentionWeight;
+    constexpr std::array weights{wq, wk, wv, wo, bq, bk, bv, bo, q_norm, k_norm};
+    std::array<std::string_view, weights.size()> names;
+    auto end = names.begin();
+    for (const AttentionWeight weight : weights) {
+      if (has(weight) && !is_set(weight)) *end++ = attention_weight_name(weight);
+    }
+    return {names.begin(), end};
+  }
 
   /// Sets a weight from a matrix (row-major) or tensor of its shape, or from a contiguous range of
   /// as many numbers, of any Scalar type. Throws std::invalid_argument for a name that is unknown
@@ -148,6 +176,7 @@ class AttentionWeights {
     each(found, format, [&](Index i, Index row, Index col) {
       to[i] = static_cast<T>(*(from.data() + row * from.strides().token + col));
     });
+    mark(found.weight);
   }
 
   /// Copies a weight to a destination as set() takes it, from T to its type.
@@ -170,6 +199,19 @@ class AttentionWeights {
     GQA_ASSERT(i <= (std::numeric_limits<Eigen::Index>::max)());
     return static_cast<Eigen::Index>(i);
   }
+  GQA_TAG static constexpr unsigned bits_of(AttentionWeight weight) {
+    using enum AttentionWeight;
+    switch (weight) {
+      case wqkv:
+        return bits_of(wq) | bits_of(wk) | bits_of(wv);
+      case bqkv:
+        return bits_of(bq) | bits_of(bk) | bits_of(bv);
+      default:
+        return 1u << static_cast<unsigned>(weight);
+    }
+  }
+  GQA_TAG void mark(AttentionWeight weight) { set_ |= bits_of(weight); }
+  GQA_TAG void fill_zero() { std::fill_n(buffer_.data(), buffer_.bytes(), std::byte{0}); }
 
   GQA_TAG AttentionWeightName find(std::string_view name) const {
     const auto found = find_attention_weight(name);
@@ -282,6 +324,7 @@ class AttentionWeights {
 
   MultiHeadAttentionConfig config_;
   AlignedBuffer buffer_;
+  unsigned set_ = 0;     // bits_of() the weights that were set
   T* wq_ = nullptr;      // [query_width, hidden_size], wk after it
   T* wk_ = nullptr;      // [key_width, kv_hidden_size], wv [value_width, kv_hidden_size] after it
   T* wo_ = nullptr;      // [hidden_size, attention_width]
