@@ -33,8 +33,8 @@ inline namespace GQA_ISA {
 /// finite.
 template <typename T>
 bool is_coarse(T lse) {
-  const T size = std::abs(lse);
-  return size > T(largest_exact_lse) && size <= std::numeric_limits<T>::max();
+  const T size = (std::abs)(lse);
+  return size > T(largest_exact_lse) && size <= (std::numeric_limits<T>::max)();
 }
 
 /// largest, sum and delta of one row on its way past the keys, if its lse is coarse.

@@ -22,7 +22,7 @@ namespace gqa {
 
 /// Positions lie in [-farthest_position, farthest_position], so that two of them always have a
 /// difference; attend() sees to it.
-inline constexpr Index farthest_position = std::numeric_limits<Index>::max() / 2;
+inline constexpr Index farthest_position = (std::numeric_limits<Index>::max)() / 2;
 
 /// One query and one key.
 struct Where {
