@@ -125,6 +125,24 @@ json to_json(const UptrainingStart& start, const UptrainingResult& result) {
           {"points", points}};
 }
 
+/// What to_json() made. Throws std::runtime_error if the file holds something else.
+json read_run(const fs::path& path, std::size_t points) {
+  const json run(read_json(path));
+  const auto check = [&](bool good, const char* what) {
+    if (!good) throw std::runtime_error(path.string() + ": has no " + what + " of a run");
+  };
+  check(run.contains("method") && run["method"].is_string(), "method");
+  for (const char* name : {"num_kv_heads", "seconds_per_step", "decode_seconds", "largest_spike"}) {
+    check(run.contains(name) && run[name].is_number(), name);
+  }
+  check(run.contains("points") && run["points"].is_array() && run["points"].size() == points,
+        "points");
+  for (const json& point : run["points"]) {
+    check(point.is_object() && point.contains("loss") && point["loss"].is_number(), "loss");
+  }
+  return run;
+}
+
 /// Mean, least and largest of a number over seeds.
 struct Spread {
   double sum = 0, least = 0, largest = 0;
@@ -220,7 +238,7 @@ void run(const Options& given) {
         progress.note("held out " + std::to_string(result.points.front().loss) + " -> " +
                       std::to_string(result.points.back().loss));
       }
-      runs.push_back(json(read_json(path)));
+      runs.push_back(read_run(path, options.uptraining.alphas.size()));
     }
   }
   write_json(fs::path(options.folder) / "results.json",

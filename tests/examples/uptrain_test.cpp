@@ -126,6 +126,15 @@ TEST_F(Uptrain, RefusesAFolderOfOtherRunsAndBadArguments) {
   test::expect_refusal(run_program(GQA_PROGRAM_example_uptrain,
                                    {path("runs/results.json"), path("runs"), "--steps", "40"}),
                        {"uptrain: ", "is the input, " + path("runs/results.json")});
+  // Runs that are there must be runs.
+  const auto good = read_bytes(folder.path() / "runs/seed1/mean-2.json");
+  for (const char* broken : {"{}", "[]", "7", "{\"method\": 3}", "\xEF\xBB\xBF{}", "1e999"}) {
+    folder.file("runs/seed1/mean-2.json", broken);
+    test::expect_refusal(run("runs", {{"--methods", "mean"}, {"--kv-heads", "2"}}),
+                         {"uptrain: ", "runs/seed1/mean-2.json: "});
+  }
+  folder.file("runs/seed1/mean-2.json", good);
+  EXPECT_EQ(run("runs", {{"--methods", "mean"}, {"--kv-heads", "2"}}).status, 0);
 }
 
 }  // namespace
