@@ -67,7 +67,7 @@ struct CheckpointWeights {
 
   bool shares_classifier() const { return classifier.data() == token_embedding.data(); }
 
-  /// A stretch of the file: one matrix, or one for each layer behind one another.
+  /// A stretch of the file: one matrix, or one for each layer, one after another.
   struct Block {
     std::span<const float> CheckpointWeights::*single;
     std::span<const float> Layer::*per_layer;  ///< null if single isn't

@@ -52,7 +52,7 @@ class Conversion {
   /// the same length; empty for methods that do without. Throws std::invalid_argument.
   Conversion(const ConversionOptions& options, std::vector<Matrix> embedded);
 
-  /// The attention that takes the place of the layer's. Both streams move on behind the layer.
+  /// The attention that takes the place of the layer's. Both streams move on past the layer.
   Llama::Attention next(const Llama::Layer& layer, LayerConversion& report);
 
  private:

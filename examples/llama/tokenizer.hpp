@@ -127,7 +127,7 @@ class Tokenizer {
     return found == token_of_.end() ? -1 : found->second;
   }
 
-  /// A byte and the UTF-8 continuation bytes behind it, four in all at most (malformed text too).
+  /// A byte and the UTF-8 continuation bytes after it, four in all at most (malformed text too).
   static std::size_t character_length(std::string_view text) {
     std::size_t length = 1;
     while (length < 4 && length < text.size() && (text[length] & 0xC0) == 0x80) ++length;

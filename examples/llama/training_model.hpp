@@ -103,7 +103,7 @@ class TrainableLlama {
     });
   }
 
-  /// The mean loss, in nats per token, of `targets` behind `tokens`, both [batch, tokens / batch].
+  /// The mean loss, in nats per token, of `targets` after `tokens`, both [batch, tokens / batch].
   /// Throws std::invalid_argument.
   double loss(Tokens tokens, Tokens targets, Index batch, const AnyExecutor& executor = {}) {
     return forward(tokens, targets, batch, executor);

@@ -61,7 +61,7 @@ struct TrainingBatch {
 TrainingBatch draw_batch(const TrainingText& text, std::int64_t batch, std::int64_t context,
                          TrainingRandom& random);
 
-/// Windows [begin, begin + count) of the held-out text, of `context` tokens each, behind one
+/// Windows [begin, begin + count) of the held-out text, of `context` tokens each, one after
 /// another: every token but the first is predicted once. The last window is filled up with targets
 /// of -1.
 TrainingBatch held_out_windows(const TrainingText& text, std::int64_t begin, std::int64_t count,

@@ -26,7 +26,7 @@ struct ModelShape {
   bool tied = false;          ///< the classifier is the embedding
   bool qkv_bias = false;
   Index norms = 2;       ///< vectors of hidden_size in a layer
-  Index final_norm = 1;  ///< behind all layers; 2 where it has a bias
+  Index final_norm = 1;  ///< after all layers; 2 where it has a bias
   /// An encoder of as many layers before the decoder, which reads its output by cross-attention.
   /// The encoder's heads don't share keys and values (Ainslie et al. 2023, section 2.2).
   bool has_encoder = false;

@@ -27,7 +27,7 @@ void walk(const Source& source, const StripLayout<Storage>& layout, RowBlock<Sto
   } else {
     GQA_ASSERT(end - begin <= split_keys);
     // Where the split's blocks are, and those that are prefetched from it: a run may be a single
-    // block, as a page is, so that what comes next is not behind it.
+    // block, as a page is, so that what comes next does not lie after it.
     struct Block {
       const std::byte* data;
       Index first;

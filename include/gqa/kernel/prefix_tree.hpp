@@ -74,7 +74,7 @@ class PrefixTree {
            .depth = node.depth + 1});
     }
   }
-  /// Moves the sequences that share a split with the first one of [begin, end) behind it, and
+  /// Moves the sequences that share a split with the first one of [begin, end) after it, and
   /// returns where they end.
   Index group(Index begin, Index end, Index split) {
     for (Index h = 0; h < source_.num_kv_heads(); ++h) {

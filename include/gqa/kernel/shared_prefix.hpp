@@ -223,7 +223,7 @@ class SharedPrefixRun {
     });
   }
 
-  /// What the task behind a leaf's reads first, for prefetching: its next head, or the next
+  /// What the task after a leaf's reads first, for prefetching: its next head, or the next
   /// sequence. (A source goes on with its next head's first key.)
   const std::byte* next_own_keys(const Tree& tree, const NodeTask& task) const {
     const bool last_head = task.kv_head + 1 == call_.shape.num_kv_heads;

@@ -22,7 +22,7 @@ inline constexpr int max_tile_rows = simd::registers >= 32 ? 12 : 6;
 /// Registers per row of a tile: few rows need more of them, to have enough sums in flight.
 constexpr int tile_registers(int rows) { return rows <= (simd::registers >= 32 ? 6 : 2) ? 4 : 2; }
 
-/// What a product brings to L2 while it reads B: the lines that are `ahead` bytes behind what is
+/// What a product brings to L2 while it reads B: the lines that are `ahead` bytes after what is
 /// read, except those whose address has one of the bits of `skip`: tiles of two to few_rows rows on
 /// one strip heed that.
 struct Prefetch {
@@ -49,7 +49,7 @@ class RowTiles {
 };
 
 /// Where A's factors of a row and a step of depth are: a[row * Row + step * Depth] and the
-/// packing<Storage> - 1 behind it; known at compile time, so that a tile needs one pointer for A.
+/// packing<Storage> - 1 after it; known at compile time, so that a tile needs one pointer for A.
 template <Index Row, Index Depth>
 struct Step {
   static constexpr Index row = Row;

@@ -38,7 +38,7 @@ inline constexpr Index dot_depth = 4096 / Index{sizeof(T)};
 
 inline namespace GQA_ISA {
 
-/// A pack from p, or its first n numbers and zeros behind them.
+/// A pack from p, or its first n numbers and zeros after them.
 template <bool Whole, typename T>
 GQA_INLINE simd::Pack<T> load_lanes(const T* p, Index n) {
   if constexpr (Whole) {

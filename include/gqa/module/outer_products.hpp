@@ -42,7 +42,7 @@ struct MatrixRows {
 
 inline namespace GQA_ISA {
 
-/// Copies [rows, columns] to [padded_rows, Width], zeros behind.
+/// Copies [rows, columns] to [padded_rows, Width], zeros after them.
 template <Index Width, typename T>
 void copy_padded(const T* from, Index stride, Index rows, Index columns, Index padded_rows, T* to) {
   using Pack = simd::Pack<T>;

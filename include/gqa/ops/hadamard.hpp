@@ -76,8 +76,8 @@ template <typename Real = float>
 class KeyMean {
  public:
   /// Of k [batch, tokens, num_kv_heads, head_dim], over sequences and tokens: the keys of a prompt,
-  /// say, or of a text to calibrate with; as they are appended, so behind rotary embedding, and
-  /// behind apply_hadamard() where that is used. Without tokens it is 0.
+  /// say, or of a text to calibrate with; as they are appended, so after rotary embedding, and
+  /// after apply_hadamard() where that is used. Without tokens it is 0.
   template <typename Key>
   GQA_TAG explicit KeyMean(const Key& k) {
     const auto keys = view(k);

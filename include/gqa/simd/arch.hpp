@@ -20,7 +20,7 @@
 
 namespace gqa::simd {
 
-/// Asks for the cache line `offset` bytes behind p to come to L2. The address may be anything.
+/// Asks for the cache line `offset` bytes after p to come to L2. The address may be anything.
 GQA_INLINE void prefetch([[maybe_unused]] const void* p, [[maybe_unused]] std::uintptr_t offset) {
 #if defined(__GNUC__) || defined(__clang__)
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + offset), 0,
