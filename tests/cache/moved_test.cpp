@@ -67,7 +67,8 @@ class Moved : public testing::Test {
     EXPECT_TRUE(refused([&] { cache.read(0, one.view(), one.view()); }));
     EXPECT_TRUE(refused([&] { cache.read(0, 0, one.view(), one.view()); }));
     EXPECT_TRUE(refused([&] { (void)cache.clone(); }));
-    EXPECT_TRUE(refused([&] { (void)select(cache, std::vector<Index>{0}); }));
+    const std::vector<Index> first{0};
+    EXPECT_TRUE(refused([&] { (void)select(cache, first); }));
     AppendTransaction step;
     EXPECT_TRUE(refused([&] { step.plan(cache, 0, 1); }));
     EXPECT_TRUE(refused([&] { step.plan(cache, std::vector<Index>{1, 1}); }));
