@@ -49,8 +49,8 @@ GQA_TAG constexpr Index saturated_sum(Index a, Index b) {
 /// a - b in the same way.
 GQA_TAG constexpr Index saturated_difference(Index a, Index b) {
   using Limits = std::numeric_limits<Index>;
-  if (b > 0 && a < Limits::min() + b) return Limits::min();
-  if (b < 0 && a > Limits::max() + b) return Limits::max();
+  if (b > 0 && a < (Limits::min)() + b) return (Limits::min)();
+  if (b < 0 && a > (Limits::max)() + b) return (Limits::max)();
   return a - b;
 }
 /// n == a * b, without forming the product.
