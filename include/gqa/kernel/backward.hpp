@@ -238,7 +238,7 @@ void run_backward(const Call& call, ExecutorT& executor) {
       const RowChunks rows(call.rows(b), heads);
       if (chunk >= rows.count()) return;
       if (chunk == 0) clear_unused_queries(call, b, kv_head);
-      BackwardWorker<Call> worker = plan.worker(memory, plan.slots(task, worker_index));
+      BackwardWorker<Call> worker = plan.worker(memory, plan.scratch_slots(task, worker_index));
       const auto sums = chunks > 1 ? sums_of(b, kv_head, chunk) : worker.gradients;
       run_chunk(call, plan, worker, sums, row_sums, b, kv_head, rows.begin(chunk),
                 rows.begin(chunk + 1));

@@ -93,11 +93,11 @@ class BackwardPlan {
     partial_bytes_ = chunks_ > 1 ? part.bytes() : 0;
     const Index tasks = call.shape.batch * call.shape.num_kv_heads * chunks_;
     workers_ = partials_ + partial_bytes_ * static_cast<std::size_t>(tasks);
-    slots = ScratchSlots::of(concurrency, tasks);
+    scratch_slots = ScratchSlots::of(concurrency, tasks);
     Carver one;
     BackwardWorker<Call>(one, layout, blocks_, block_rows_, chunks_ == 1);
     worker_bytes_ = one.bytes();
-    bytes_ = workers_ + worker_bytes_ * static_cast<std::size_t>(slots.count);
+    bytes_ = workers_ + worker_bytes_ * static_cast<std::size_t>(scratch_slots.count);
   }
 
   std::size_t bytes() const { return bytes_; }
@@ -119,7 +119,7 @@ class BackwardPlan {
   }
 
   BackwardLayout<T> layout;
-  ScratchSlots slots;
+  ScratchSlots scratch_slots;
 
  private:
   Index rows_ = 0;

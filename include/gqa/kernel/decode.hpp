@@ -82,7 +82,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Index first = number * plan.heads_together;
     const Index b = list.sequence_of(first);
     Task task = list(first, b, parts(b));
-    const auto worker = scratch.worker(plan.slots(number, worker_index));
+    const auto worker = scratch.worker(plan.scratch_slots(number, worker_index));
     const Index begin = scratch.splits[scratch.first_split[b] + task.split] * split_keys;
     const Index end = (std::min)(call.source.length(b), begin + split_keys);
     if constexpr (Call::Source::layout == KvLayout::rows) {
@@ -110,7 +110,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
     if (task.split != 0) return;
-    const auto worker = scratch.worker(plan.slots(number, worker_index));
+    const auto worker = scratch.worker(plan.scratch_slots(number, worker_index));
     RowBlockOf<Call> rows = row_block(task, worker);
     const Index total = first_row(number, b);
     const auto out = [&](Index row) { return scratch.out + row * out_row; };

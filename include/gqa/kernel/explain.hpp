@@ -144,7 +144,7 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
                 .block_keys = block_keys,
                 .split_keys = split_keys,
                 .tasks = plan.tasks / plan.heads_together,
-                .workers = plan.slots.count,
+                .workers = plan.scratch_slots.count,
                 .scratch_bytes = plan.scratch_bytes};
   if constexpr (!dots) {
     e.product = std::same_as<Storage, T> ? "FMA" : "widened, FMA";

@@ -22,8 +22,9 @@ struct AttendPlan {
   Index tasks = 0;        ///< of the main phase
   Index splits = 0;       ///< that are tasks: those of which a query sees something
   Index split_rows = 0;   ///< rows of all those tasks, each with a state and an output of its own
-  Index heads_together = 1;         ///< KV heads of a split that are one task
-  detail::ScratchSlots slots = {};  ///< of the workers, or of the tasks where these are fewer
+  Index heads_together = 1;  ///< KV heads of a split that are one task
+  detail::ScratchSlots scratch_slots =
+      {};  ///< of the workers, or of the tasks where these are fewer
   std::size_t scratch_bytes = 0;
 };
 
@@ -79,7 +80,7 @@ struct Scratch {
     Carver one;
     carve_worker(one);
     worker_bytes_ = one.bytes();
-    bytes = carver_.bytes() + worker_bytes_ * static_cast<std::size_t>(plan.slots.count);
+    bytes = carver_.bytes() + worker_bytes_ * static_cast<std::size_t>(plan.scratch_slots.count);
   }
 
   Worker worker(Index i) const {
@@ -166,7 +167,7 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   }
   plan.block_rows = (std::min)(most_rows, max_block_rows);
   plan.tasks = plan.split_kv ? split_tasks : tasks;
-  plan.slots = ScratchSlots::of(concurrency, plan.tasks);
+  plan.scratch_slots = ScratchSlots::of(concurrency, plan.tasks);
   const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);
   plan.scratch_bytes = Scratch<Call>(nullptr, plan, layout, call.shape.batch).bytes;
   return plan;

@@ -176,7 +176,7 @@ void attend_row_blocks(const Call& call, const AttendPlan& plan,
   run_tasks(executor, plan.tasks, [&](Index number, Index worker_index) {
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
-    const auto worker = scratch.worker(plan.slots(number, worker_index));
+    const auto worker = scratch.worker(plan.scratch_slots(number, worker_index));
     const Index row_begin = task.row_block * max_block_rows;
     const Index row_count = (std::min)(max_block_rows, call.rows(b) - row_begin);
     RowBlockOf<Call> rows(call, layout, worker.rows, b, task.kv_head, row_begin, row_count);

@@ -46,7 +46,7 @@ class SharedPrefixRun {
     few_tasks_ = concurrency > most_tasks / 4 ? most_tasks + 1 : 4 * concurrency;
     // No more than what attend() would take where splits are tasks.
     part_rows_ = (std::min)(parts, few_tasks_ * max_block_rows * longest);
-    plan_.slots = ScratchSlots::of(concurrency, most_tasks * most_splits);
+    plan_.scratch_slots = ScratchSlots::of(concurrency, most_tasks * most_splits);
     plan_.block_rows = std::clamp(queries * call.shape.group(), Index{1}, max_block_rows);
     Carver size;
     carve(size);
@@ -109,11 +109,12 @@ class SharedPrefixRun {
     const bool split_kv = splits > 1 && count < few_tasks_ && first_part_[end] <= part_rows_;
     if (split_kv) {
       run_tasks(executor_, count * splits, [&](Index number, Index worker) {
-        attend_split(tree, task_of(number % count), number / count, plan_.slots(number, worker));
+        attend_split(tree, task_of(number % count), number / count,
+                     plan_.scratch_slots(number, worker));
       });
     }
     run_tasks(executor_, count, [&](Index number, Index worker) {
-      attend_all(tree, task_of(number), split_kv, plan_.slots(number, worker));
+      attend_all(tree, task_of(number), split_kv, plan_.scratch_slots(number, worker));
     });
   }
   void carve(Carver& carver) {
