@@ -186,6 +186,20 @@ TEST(NonFinite, ReachesExactlyTheRowsThatSeeIt_AtEveryKey) {
   }
 }
 
+/// Of a split so far away, all weights are 0 beside those of the last one.
+TEST(NonFinite, ReachesRowsThatGiveItNoWeight) {
+  Random random(20);
+  AttentionCase c{.group = 2, .q_len = 1, .kv_len = 1100, .head_dim = 16, .value_dim = 16};
+  for (const Index key : {15, 600, 1080}) {
+    for (const double number : {nan, infinity}) {
+      const auto input = make_input<float, float>(c, random);
+      const std::vector<Poison> poison{{0, key, 0, false, number}};
+      check_poisons(input, Alibi({1.0f, 0.5f}), SourceKind::cache, 1, poison, "Alibi");
+      check_poisons(input, Alibi({1.0f, 0.5f}), SourceKind::rows, 3, poison, "Alibi");
+    }
+  }
+}
+
 TEST(NonFinite, InfinitelyLowScoreIsAWeightOfZero) {
   Random random(13);
   AttentionCase c{.group = 2, .q_len = 4, .kv_len = 100, .head_dim = 16, .value_dim = 16};

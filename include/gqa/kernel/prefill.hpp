@@ -96,6 +96,16 @@ RowState<T> write_out(const Call& call, Index batch, const QueryRow& at, RowStat
   return state;
 }
 
+/// Gives two outputs that are to be merged what isn't finite in either. Under a least maximum a
+/// split may have only weights of 0, and looks as if it had no key; but it may have seen a NaN.
+template <typename T>
+void keep_poison(T* a, T* b, Index n) {
+  for (Index c = 0; c < n; ++c) {
+    const T sum = a[c] + b[c];
+    if (!std::isfinite(sum)) a[c] = b[c] = sum;
+  }
+}
+
 /// Walks a row block through all of its keys, split by split, the states merged as they are made,
 /// into `total_states` and `total_out` of the worker.
 template <typename Call, typename Worker>
@@ -110,8 +120,10 @@ void walk_splits(const Call& call, const StripLayout<typename Call::Storage>& la
                merges ? worker.out : worker.total_out);
     walk(call.source, layout, rows, begin, (std::min)(length, begin + split_keys), worker.packed);
     for (Index r = 0; merges && r < rows.rows(); ++r) {
-      merge(worker.total_states[r], worker.total_out + r * out_row, worker.states[r],
-            worker.out + r * out_row, out_row);
+      auto* const total = worker.total_out + r * out_row;
+      auto* const part = worker.out + r * out_row;
+      if (rows.has_least_max()) keep_poison(total, part, out_row);
+      merge(worker.total_states[r], total, worker.states[r], part, out_row);
     }
     merges = true;
   });

@@ -95,6 +95,7 @@ class RowBlock {
   /// From the next reset() on, row r's maximum is `least_max[r]` at least: weights are smaller
   /// then, and the states as valid.
   void set_least_max(const T* least_max) { softmax_.set_least_max(least_max); }
+  bool has_least_max() const { return softmax_.has_least_max(); }
 
   /// Starts a new range of keys, whose result goes to `states` and `out`.
   void reset(RowState<T>* states, T* out) { softmax_.reset(rows(), states, out); }

@@ -68,6 +68,7 @@ class RowSoftmax {
 
   /// From the next reset() on, row r's maximum is `least_max[r]` at least.
   void set_least_max(const T* least_max) { least_max_ = least_max; }
+  bool has_least_max() const { return least_max_ != nullptr; }
 
   /// Starts a new range of keys for rows [0, rows), whose result goes to `states` and `out`.
   void reset(Index rows, State* states, T* out) {
