@@ -65,11 +65,5 @@ TEST(Heads, AliasesDifferInTheirKvHeadsAlone) {
   SUCCEED();
 }
 
-TEST(Message, JoinsTextAndNumbers) {
-  EXPECT_EQ(message("a ", 3, " of ", Index{-4}, std::string("!")), "a 3 of -4!");
-  EXPECT_EQ(error_of([] { require(false, "n is ", 5); }), "n is 5");
-  require(true, "nothing");
-}
-
 }  // namespace
 }  // namespace gqa::test

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "gqa/cache/crc32.hpp"
-#include "gqa/core/heads.hpp"
+#include "gqa/core/error.hpp"
 #include "gqa/layout/stored.hpp"
 
 namespace gqa::detail {

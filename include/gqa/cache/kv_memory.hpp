@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "gqa/core/aligned_buffer.hpp"
+#include "gqa/core/heads.hpp"
 #include "gqa/layout/strips.hpp"
 
 namespace gqa {

@@ -13,7 +13,6 @@
 #include <limits>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -106,8 +105,8 @@ class PageAllocator {
   GQA_TAG void claim(Index count) {
     const std::lock_guard lock(mutex_);
     if (count > unclaimed_) {
-      throw std::length_error(message("PageAllocator: ", count, " pages are needed, ", unclaimed_,
-                                      " of ", options_.pages, " are free"));
+      detail::throw_length_error({"PageAllocator: ", count, " pages are needed, ", unclaimed_,
+                                  " of ", options_.pages, " are free"});
     }
     unclaimed_ -= count;
   }

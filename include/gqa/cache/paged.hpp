@@ -159,8 +159,8 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     same("value_dim", this->value_dim(), prefix.heads_.value_dim());
     same("page_tokens", page_tokens(), prefix.page_tokens_);
     if (prefix.length_ > capacity()) {
-      throw std::length_error(message("PagedKvCache::start_with: a prefix of ", prefix.length_,
-                                      " tokens exceeds the capacity of ", capacity()));
+      detail::throw_length_error({"PagedKvCache::start_with: a prefix of ", prefix.length_,
+                                  " tokens exceeds the capacity of ", capacity()});
     }
   }
 

@@ -185,9 +185,9 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   GQA_TAG void make_room(const char* who, Index begin, Index end, Count count) {
     for (Index b = begin; b < end; ++b) {
       if (count(b) > options_.spare) {
-        throw std::length_error(message("RingKvCache::", who, ": ", count(b),
-                                        " tokens at once exceed spare ", options_.spare,
-                                        " (sequence ", b, ")"));
+        detail::throw_length_error({"RingKvCache::", who, ": ", count(b),
+                                    " tokens at once exceed spare ", options_.spare, " (sequence ",
+                                    b, ")"});
       }
       this->check_capacity(who, b, count(b), most_tokens);
     }
@@ -198,18 +198,18 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   GQA_TAG void check_held(const char* who, Index sequence, Index begin, Index end) const {
     const Index ring = first_in_ring(this->slot(sequence));
     if (begin < end && (std::max)(begin, kept_tokens()) < (std::min)(end, ring)) {
-      throw std::length_error(message("RingKvCache::", who, ": tokens [", kept_tokens(), ", ", ring,
-                                      ") of sequence ", sequence, " are gone"));
+      detail::throw_length_error({"RingKvCache::", who, ": tokens [", kept_tokens(), ", ", ring,
+                                  ") of sequence ", sequence, " are gone"});
     }
   }
 
   GQA_TAG void drop(Index begin, Index end, Index to) {
     for (Index b = begin; b < end; ++b) {
       if (!can_go_back(oldest_[Base::at(this->slot(b))], to)) {
-        throw std::length_error(
-            message("RingKvCache::truncate: from ", this->length(b), " to ", to,
-                    " tokens is further than spare ", options_.spare, ": tokens [", kept_tokens(),
-                    ", ", first_in_ring(this->slot(b)), ") of sequence ", b, " are gone"));
+        detail::throw_length_error({"RingKvCache::truncate: from ", this->length(b), " to ", to,
+                                    " tokens is further than spare ", options_.spare, ": tokens [",
+                                    kept_tokens(), ", ", first_in_ring(this->slot(b)),
+                                    ") of sequence ", b, " are gone"});
       }
     }
     for (Index b = begin; b < end; ++b) {

@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <limits>
 #include <span>
-#include <stdexcept>
 #include <utility>
 
+#include "gqa/core/heads.hpp"
 #include "gqa/core/kv_source.hpp"
 #include "gqa/core/unique_vector.hpp"
 #include "gqa/core/vector.hpp"
@@ -275,9 +275,9 @@ class StripCache {
   GQA_TAG void check_capacity(const char* who, Index sequence, Index count, Index capacity) const {
     const Index length = length_of(slot(sequence));
     if (count > capacity - length) {
-      throw std::length_error(message(name_, "::", who, ": ", count, " tokens on top of ", length,
-                                      " exceed the capacity of ", capacity, " (sequence ", sequence,
-                                      ")"));
+      detail::throw_length_error({name_, "::", who, ": ", count, " tokens on top of ", length,
+                                  " exceed the capacity of ", capacity, " (sequence ", sequence,
+                                  ")"});
     }
   }
 

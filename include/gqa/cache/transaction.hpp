@@ -80,9 +80,9 @@ class AppendTransaction {
     if constexpr (requires { cache.can_undo(sequence, count); }) {
       if (sequence < 0 || sequence >= cache.batch() || count < 0) return;
       if (!cache.can_undo(sequence, count)) {
-        throw std::length_error(message("AppendTransaction: ", count,
-                                        " tokens can't be taken back from sequence ", sequence,
-                                        ", which has ", cache.length(sequence)));
+        detail::throw_length_error({"AppendTransaction: ", count,
+                                    " tokens can't be taken back from sequence ", sequence,
+                                    ", which has ", cache.length(sequence)});
       }
     }
   }

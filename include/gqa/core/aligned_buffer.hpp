@@ -29,8 +29,8 @@ class AlignedBuffer {
   /// an Index counts, which operator new would round up to none.
   GQA_TAG explicit AlignedBuffer(std::size_t bytes) : bytes_(bytes) {
     if (bytes > static_cast<std::size_t>((std::numeric_limits<Index>::max)())) {
-      throw std::length_error(message("AlignedBuffer: ", bytes, " bytes are more than ",
-                                      std::numeric_limits<Index>::digits, " bits count"));
+      detail::throw_length_error({"AlignedBuffer: ", bytes, " bytes are more than ",
+                                  std::numeric_limits<Index>::digits, " bits count"});
     }
     if (bytes == 0) return;
     data_ = static_cast<std::byte*>(::operator new(bytes, align()));

@@ -6,56 +6,12 @@
 // Dynamic, Eigen's word for "known at run time".
 #pragma once
 
-#include <cmath>
-#include <cstdio>
-#include <stdexcept>
-#include <string>
-#include <type_traits>
-#include <utility>
-
-#include "gqa/core/config.hpp"
+#include "gqa/core/error.hpp"
 
 namespace gqa {
 
 /// Known only at run time (as Eigen::Dynamic).
 inline constexpr int Dynamic = -1;
-
-/// Builds messages like "num_kv_heads 6 does not divide num_heads 32". Parts are strings, numbers,
-/// or have a to_string().
-template <typename... Parts>
-GQA_TAG std::string message(const Parts&... parts) {
-  std::string text;
-  const auto add = [&text]<typename Part>(const Part& part) {
-    if constexpr (std::is_arithmetic_v<Part>) {
-      // Not std::to_string(), which may be one symbol for all translation units: see GQA_TAG.
-      char digits[32];
-      if constexpr (std::is_floating_point_v<Part>) {
-        const double size = (std::abs)(static_cast<double>(part));
-        const bool plain = size == 0 || (size >= 1e-4 && size < 1e15);
-        std::snprintf(digits, sizeof digits, plain ? "%f" : "%g", static_cast<double>(part));
-      } else {
-        constexpr bool is_signed = std::is_signed_v<Part>;
-        using Widest = std::conditional_t<is_signed, long long, unsigned long long>;
-        std::snprintf(digits, sizeof digits, is_signed ? "%lld" : "%llu",
-                      static_cast<Widest>(part));
-      }
-      text += digits;
-    } else if constexpr (requires { to_string(part); }) {
-      text += to_string(part);
-    } else {
-      text += part;
-    }
-  };
-  (add(parts), ...);
-  return text;
-}
-
-/// Throws std::invalid_argument with the message built from `parts` unless `condition` holds.
-/// Nothing is built, and nothing allocated, while it does.
-template <typename... Parts>
-GQA_TAG void require(bool condition, const Parts&... parts) {
-  if (!condition) throw std::invalid_argument(message(parts...));
-}
 
 namespace detail {
 

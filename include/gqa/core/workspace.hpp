@@ -73,8 +73,8 @@ class Carver {
   /// Throws std::length_error if all arrays together are more than an Index counts.
   GQA_TAG std::size_t bytes() const {
     if (too_many_) {
-      throw std::length_error(message("Carver: the arrays take more bytes than ",
-                                      std::numeric_limits<Index>::digits, " bits count"));
+      detail::throw_length_error({"Carver: the arrays take more bytes than ",
+                                  std::numeric_limits<Index>::digits, " bits count"});
     }
     return bytes_;
   }

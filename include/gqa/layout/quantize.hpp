@@ -10,9 +10,8 @@
 #include <bit>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 
-#include "gqa/core/heads.hpp"
+#include "gqa/core/error.hpp"
 #include "gqa/core/scalar.hpp"
 
 namespace gqa {
@@ -29,9 +28,9 @@ inline constexpr Index max_head_dim =
 template <StorageType Storage>
 GQA_TAG void check_head_dim(const char* who, Index head_dim) {
   if (head_dim > max_head_dim<Storage>) {
-    throw std::length_error(message(who, ": head_dim ", head_dim, " exceeds ",
-                                    max_head_dim<Storage>, ", beyond which sums of ",
-                                    scalar_name<Storage>(), " products may exceed 32 bits"));
+    detail::throw_length_error({who, ": head_dim ", head_dim, " exceeds ", max_head_dim<Storage>,
+                                ", beyond which sums of ", scalar_name<Storage>(),
+                                " products may exceed 32 bits"});
   }
 }
 

@@ -17,22 +17,15 @@
 #pragma once
 
 #include <limits>
-#include <stdexcept>
 
-#include "gqa/core/heads.hpp"
+#include "gqa/core/error.hpp"
+#include "gqa/core/math.hpp"
 #include "gqa/simd/ops.hpp"
 
 namespace gqa {
 
 inline constexpr Index block_keys = 64;
 inline constexpr Index strip_width = 32;
-
-GQA_TAG constexpr Index round_up(Index n, Index multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-GQA_TAG constexpr Index ceil_div(Index n, Index d) {
-  return n / d + (n % d > 0);
-}  // overflows nowhere
 
 /// Where everything is in a block of 64 keys and values kept as `Storage`. Offsets and sizes count
 /// objects of this type, unless they say bytes; but for Int4, an object is an element.
@@ -49,9 +42,9 @@ class StripLayout {
     constexpr Index widest =
         (std::numeric_limits<Index>::max)() / (4 * block_keys * Index{sizeof(double)});
     if (head_dim > widest || value_dim > widest) {
-      throw std::length_error(message(
-          "a block of ", block_keys, " keys and values with head_dim ", head_dim, " and value_dim ",
-          value_dim, " takes more bytes than ", std::numeric_limits<Index>::digits, " bits count"));
+      detail::throw_length_error({"a block of ", block_keys, " keys and values with head_dim ",
+                                  head_dim, " and value_dim ", value_dim, " takes more bytes than ",
+                                  std::numeric_limits<Index>::digits, " bits count"});
     }
   }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "gqa/core/heads.hpp"
 #include "gqa/core/sizes.hpp"
 #include "gqa/ops/rope_scaling.hpp"
 

@@ -9,7 +9,7 @@
 #include <atomic>
 #include <exception>
 
-#include "gqa/core/heads.hpp"
+#include "gqa/core/error.hpp"
 #include "gqa/parallel/executor.hpp"
 
 namespace gqa::detail {
