@@ -6,36 +6,12 @@
 // about.
 #pragma once
 
-#include <stdexcept>
-
 #include "gqa/core/aligned_buffer.hpp"
+#include "gqa/core/dtype.hpp"
 #include "gqa/core/heads.hpp"
 #include "gqa/layout/strips.hpp"
 
 namespace gqa {
-
-/// A storage type known at run time.
-enum class Dtype { f64, f32, f16, bf16, int8, int4 };
-
-/// Calls f.operator()<Storage>() with the storage type of a Dtype.
-template <typename F>
-GQA_TAG decltype(auto) with_storage(Dtype dtype, F f) {
-  switch (dtype) {
-    case Dtype::f64:
-      return f.template operator()<double>();
-    case Dtype::f32:
-      return f.template operator()<float>();
-    case Dtype::f16:
-      return f.template operator()<half>();
-    case Dtype::bf16:
-      return f.template operator()<bfloat16>();
-    case Dtype::int8:
-      return f.template operator()<Int8>();
-    case Dtype::int4:
-      return f.template operator()<Int4>();
-  }
-  throw std::invalid_argument(message("with_storage: no dtype has the number ", int(dtype)));
-}
 
 /// What is to be planned for.
 struct KvMemoryOptions {

@@ -15,7 +15,8 @@
 #include <span>
 #include <type_traits>
 
-#include "gqa/core/sizes.hpp"
+#include "gqa/core/attention_shape.hpp"
+#include "gqa/core/math.hpp"
 #include "gqa/core/view.hpp"
 
 namespace gqa {
@@ -85,19 +86,6 @@ template <typename M>
 concept Mask = requires(const M& mask, const Where& where, const Tile& tile) {
   { mask.visible(where) } -> std::convertible_to<bool>;
   { mask.tile(tile) } -> std::same_as<Coverage>;
-};
-
-/// The sizes of one attention call, for rules to check their tables against.
-struct AttentionShape {
-  Index batch = 0;
-  Index q_len = 0;
-  Index kv_len = 0;  ///< of the longest sequence
-  Index num_heads = 0;
-  Index num_kv_heads = 0;
-  Index head_dim = 0;
-  Index value_dim = 0;
-
-  GQA_TAG Index group() const { return num_heads / num_kv_heads; }
 };
 
 /// Every query sees every key: encoders, cross-attention.
