@@ -12,11 +12,10 @@
 // compiler, which the file names. Two versions of the library can be compared with any compiler and
 // level: compile this folder, which needs nothing but headers, against the one and the other.
 //
-//   bits() {
-//     g++ -std=c++20 -O3 -march=native -DGQA_BITS_LEVEL='"native"' -DGQA_BITS_ANY_COMPILER
-//       -I $1/include -isystem /usr/include/eigen3 tests/bits/*.cpp -o bits_of_$2
-//   }
-//   bits ../old old && bits . new && ./bits_of_old native.txt --write && ./bits_of_new native.txt
+//   flags=(-std=c++20 -O3 -march=native -DGQA_BITS_LEVEL='"native"' -DGQA_BITS_ANY_COMPILER)
+//   bits() { g++ "${flags[@]}" -I $1/include -isystem /usr/include/eigen3 tests/bits/*.cpp -o $2; }
+//   bits ../old old_bits && bits . new_bits
+//   ./old_bits native.txt --write && ./new_bits native.txt
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -175,12 +174,14 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (!processor_has_level()) {
-    std::printf("Skipped: this processor lacks instructions of %s\n", level);
+    std::printf("Skipped: this processor lacks instructions that the digests of %s are of\n",
+                level);
     return 77;
   }
   try {
-    for (const auto cases : {&attend_over_float_caches, &attend_over_narrow_caches,
-                             &attend_over_other_sources, &gradients, &layers}) {
+    for (const auto cases :
+         {&attend_over_float_caches, &attend_over_narrow_caches, &attend_over_other_sources,
+          &attend_with_own_parts, &gradients, &layers}) {
       if (cases) cases();
     }
   } catch (const std::exception& error) {

@@ -11,8 +11,7 @@
 namespace gqa::bits {
 namespace {
 
-// --- pages and rings
-// ------------------------------------------------------------------------------
+// --- pages and rings ---
 
 template <typename Storage>
 PagedKvCache<Storage> paged(const Shape& s, Index capacity) {
@@ -51,8 +50,7 @@ void over_ring(const std::string& rules_name, Index window, Index keep_first, co
   }
 }
 
-// --- a prompt that sequences share
-// ----------------------------------------------------------------
+// --- a prompt that sequences share ---
 
 /// Seven sequences: 0, 2, 4 and 6 begin with 1100 tokens, of which 5 has 500, and 4 and 6 have 500
 /// more in common; 1 has nothing of it, and 3 has nothing at all.
@@ -98,8 +96,7 @@ void over_family(const std::string& rules_name, const MakeRules& make_rules) {
   }
 }
 
-// --- a user's own tensors
-// -------------------------------------------------------------------------
+// --- a user's own tensors ---
 
 template <typename T, typename Query = T, typename Out = Query, typename MakeRules>
 void over_tensors(const std::string& rules_name, const Shapes& shapes,
@@ -127,8 +124,7 @@ void over_strides() {
   report("attend/tensors_f32/causal/strides", digest.value());
 }
 
-// --- what caches keep
-// -----------------------------------------------------------------------------
+// --- what caches keep ---
 
 template <typename Storage, typename T>
 void kept() {

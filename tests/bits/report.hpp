@@ -22,6 +22,7 @@ void report(const std::string& name, std::uint64_t digest);
 [[gnu::weak]] void attend_over_float_caches();
 [[gnu::weak]] void attend_over_narrow_caches();
 [[gnu::weak]] void attend_over_other_sources();
+[[gnu::weak]] void attend_with_own_parts();
 [[gnu::weak]] void gradients();
 [[gnu::weak]] void layers();
 
