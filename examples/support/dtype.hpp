@@ -10,6 +10,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <gqa/core/eigen.hpp>
 #include <gqa/core/scalar.hpp>
 #include <optional>
 #include <stdexcept>

@@ -9,6 +9,7 @@
 // The vocabulary.
 #include "gqa/core/config.hpp"     // GQA_ISA, alignment
 #include "gqa/core/dtype.hpp"      // Dtype: a storage type known at run time
+#include "gqa/core/eigen.hpp"      // Eigen: matrices and tensors
 #include "gqa/core/heads.hpp"      // Heads, Mha, Gqa, Mqa
 #include "gqa/core/kv_source.hpp"  // KvSource: bring your own cache
 #include "gqa/core/scalar.hpp"     // float, double, bfloat16, half

@@ -8,6 +8,8 @@
 #include <limits>
 #include <string>
 
+#include "gqa/core/eigen.hpp"
+
 namespace gqa::test {
 namespace {
 

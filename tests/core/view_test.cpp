@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "gqa/core/eigen.hpp"
 #include "gqa/core/scalar.hpp"
 #include "support/errors.hpp"
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "gqa/cache/contiguous.hpp"
+#include "gqa/core/eigen.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 #include "support/random.hpp"
 

@@ -8,6 +8,8 @@
 
 #include <set>
 
+#include "gqa/core/eigen.hpp"
+
 namespace gqa::test {
 namespace {
 

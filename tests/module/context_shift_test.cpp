@@ -11,6 +11,7 @@
 
 #include "cache/any_cache.hpp"
 #include "cache/failing_new.hpp"
+#include "gqa/core/eigen.hpp"
 #include "support/errors.hpp"
 
 namespace gqa::test {

@@ -5,6 +5,7 @@
 // (modeling_rope_utils.ROPE_INIT_FUNCTIONS, float32) for configurations of known models.
 #include <gtest/gtest.h>
 
+#include <gqa/core/eigen.hpp>
 #include <gqa/ops/rope.hpp>
 
 namespace gqa {

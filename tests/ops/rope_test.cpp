@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <complex>
+#include <gqa/core/eigen.hpp>
 #include <gqa/ops/rope.hpp>
 #include <random>
 

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "gqa/core/eigen.hpp"
 #include "gqa/score/rules.hpp"
 #include "support/errors.hpp"
 

@@ -11,6 +11,7 @@
 #include <limits>
 #include <vector>
 
+#include "gqa/core/eigen.hpp"
 #include "special_numbers.hpp"
 #include "support/isa.hpp"
 #include "support/random.hpp"

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "gqa/core/eigen.hpp"
 #include "gqa/core/scalar.hpp"
 #include "gqa/core/view.hpp"
 

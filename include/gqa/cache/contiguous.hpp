@@ -112,8 +112,9 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
   GQA_TAG std::byte* head(Index slot, Index kv_head) const {
     return buffer_.data() + (slot * this->num_kv_heads() + kv_head) * head_bytes();
   }
-  GQA_TAG const Storage* block(Index slot, Index kv_head, Index i) const {
-    return reinterpret_cast<const Storage*>(head(slot, kv_head) + i * this->strips().block_bytes());
+  GQA_TAG const detail::Native<Storage>* block(Index slot, Index kv_head, Index i) const {
+    return reinterpret_cast<const detail::Native<Storage>*>(head(slot, kv_head) +
+                                                            i * this->strips().block_bytes());
   }
   /// Bytes of one head of a slot that hold tokens.
   GQA_TAG std::size_t used_bytes(Index slot) const {

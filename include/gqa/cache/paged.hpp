@@ -218,11 +218,11 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
     return options_.page_tokens / block_keys * this->strips().block_bytes();
   }
 
-  GQA_TAG const Storage* block(Index slot, Index kv_head, Index i) const {
+  GQA_TAG const detail::Native<Storage>* block(Index slot, Index kv_head, Index i) const {
     const Index blocks = options_.page_tokens / block_keys;
-    return reinterpret_cast<const Storage*>(pages_[Base::at(slot)].data(i / blocks) +
-                                            kv_head * head_bytes() +
-                                            i % blocks * this->strips().block_bytes());
+    return reinterpret_cast<const detail::Native<Storage>*>(
+        pages_[Base::at(slot)].data(i / blocks) + kv_head * head_bytes() +
+        i % blocks * this->strips().block_bytes());
   }
   /// What a head's stream goes on with after token `end`, for prefetching: the next block, or else
   /// the next head.
@@ -241,14 +241,15 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   }
   /// Puts `copy`, with the first tokens of page i, in its place; `length` is the sequence's.
   GQA_TAG void copy_page(PageList& pages, Index i, Index length, PageAllocator::Page copy) const {
-    const StripLayout<Storage>& strips = this->strips();
+    const auto& strips = this->strips();
     const Index tokens = length - i * options_.page_tokens;
     const Index whole = ceil_div(tokens, block_keys) * strips.block_bytes();
     for (Index h = 0; h < this->num_kv_heads(); ++h) {
       std::byte* head = allocator_->data(copy) + h * head_bytes();
       std::copy_n(pages.data(i) + h * head_bytes(), whole, head);
       if (tokens % block_keys != 0) {
-        zero_tokens(strips, reinterpret_cast<Storage*>(head + whole - strips.block_bytes()),
+        zero_tokens(strips,
+                    reinterpret_cast<detail::Native<Storage>*>(head + whole - strips.block_bytes()),
                     tokens % block_keys, block_keys);
       }
     }

@@ -151,9 +151,9 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
     return this->num_kv_heads() * slot_blocks() * this->strips().block_bytes();
   }
 
-  GQA_TAG const Storage* block(Index slot, Index kv_head, Index i) const {
+  GQA_TAG const detail::Native<Storage>* block(Index slot, Index kv_head, Index i) const {
     const Index place = i < kept_blocks_ ? i : kept_blocks_ + i % ring_blocks_;
-    return reinterpret_cast<const Storage*>(
+    return reinterpret_cast<const detail::Native<Storage>*>(
         buffer_.data() + ((slot * this->num_kv_heads() + kv_head) * slot_blocks() + place) *
                              this->strips().block_bytes());
   }

@@ -249,7 +249,7 @@ class StripCache {
   GQA_TAG ~StripCache() = default;
 
   GQA_TAG const char* name() const { return name_; }
-  GQA_TAG const StripLayout<Storage>& strips() const { return strips_; }
+  GQA_TAG const StripLayout<Native<Storage>>& strips() const { return strips_; }
   GQA_TAG Index slot(Index sequence) const { return slots_[at(sequence)]; }
   GQA_TAG Index length_of(Index slot) const { return lengths_[at(slot)]; }
   GQA_TAG void set_length(Index slot, Index length) { lengths_[at(slot)] = length; }
@@ -294,8 +294,8 @@ class StripCache {
  private:
   GQA_TAG Cache& cache() { return static_cast<Cache&>(*this); }
   GQA_TAG const Cache& cache() const { return static_cast<const Cache&>(*this); }
-  GQA_TAG Storage* writable_block(Index slot, Index kv_head, Index i) {
-    return const_cast<Storage*>(cache().block(slot, kv_head, i));
+  GQA_TAG Native<Storage>* writable_block(Index slot, Index kv_head, Index i) {
+    return const_cast<Native<Storage>*>(cache().block(slot, kv_head, i));
   }
 
   GQA_TAG void check_tokens(const char* who, const TensorShape& k, const TensorShape& v,
@@ -328,7 +328,7 @@ class StripCache {
       for (Index t = 0; t < count;) {  // block by block
         const Index begin = (length + t) % block_keys;
         const Index tokens = (std::min)(count - t, block_keys - begin);
-        Storage* block = writable_block(slot, h, (length + t) / block_keys);
+        Native<Storage>* block = writable_block(slot, h, (length + t) / block_keys);
         if (Cache::reuses_blocks && begin == 0) zero_tokens(strips_, block, 0, block_keys);
         put_tokens(strips_, block, begin, tokens, keys.row(from, t, h), keys.strides().token,
                    values.row(from, t, h), values.strides().token);
@@ -347,7 +347,7 @@ class StripCache {
     for (Index h = 0; h < num_kv_heads(); ++h) {
       for (Index i = 0; i < keys.tokens(); ++i) {
         const Index t = first + i;
-        const Storage* block = cache().block(slot(sequence), h, t / block_keys);
+        const Native<Storage>* block = cache().block(slot(sequence), h, t / block_keys);
         get_token(strips_, block, t % block_keys, keys.row(0, i, h), static_cast<K*>(nullptr));
         get_token(strips_, block, t % block_keys, static_cast<V*>(nullptr), values.row(0, i, h));
       }
@@ -380,7 +380,7 @@ class StripCache {
       const Index at = slot(sequence), t = length_of(at);
       cache().begin_write(at, 1);
       for (Index h = 0; h < num_kv_heads(); ++h, from += strips_.token_bytes()) {
-        Storage* block = writable_block(at, h, t / block_keys);
+        Native<Storage>* block = writable_block(at, h, t / block_keys);
         if (Cache::reuses_blocks && t % block_keys == 0) zero_tokens(strips_, block, 0, block_keys);
         put_stored_token(strips_, block, t % block_keys, from);
       }
@@ -390,7 +390,7 @@ class StripCache {
 
   const char* name_;
   HeadsT heads_;
-  StripLayout<Storage> strips_;
+  StripLayout<Native<Storage>> strips_;
   UniqueVector<Index> lengths_;     // [slots]
   UniqueVector<Index> slots_;       // [batch]
   UniqueVector<Index> next_slots_;  // [batch], reorder() at work

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "gqa/core/borrowed.hpp"
+#include "gqa/core/eigen.hpp"
 #include "gqa/core/heads.hpp"
 #include "gqa/core/scalar.hpp"
 

@@ -6,29 +6,30 @@
 #pragma once
 
 #include <concepts>
-#include <iterator>
-#include <ranges>
 #include <span>
 #include <type_traits>
 
 #include "gqa/core/config.hpp"
-#include "gqa/core/eigen.hpp"
 
 namespace gqa {
 namespace detail {
 
-std::false_type maps_memory(const volatile void*);
+/// Eigen's Map, Ref, Block and TensorMap: what keeps a pointer says of which type, what owns its
+/// numbers, Matrix and Tensor, doesn't.
 template <typename T>
-std::true_type maps_memory(const Eigen::MapBase<T, Eigen::ReadOnlyAccessors>*);
-template <typename T, int Options, template <typename> typename MakePointer>
-std::true_type maps_memory(const Eigen::TensorMap<T, Options, MakePointer>*);
+concept MapsMemory =
+    requires(const T& map) {
+      typename T::PointerType;
+      map.data();
+    } &&
+    (
+        requires { T::RowsAtCompileTime; } || requires { T::NumDimensions; });
 
 /// Types that own nothing, so that copies and temporaries of theirs will do: maps, blocks, spans. A
 /// type of the user's says so as one of the standard library does, by
 /// `template <> inline constexpr bool std::ranges::enable_borrowed_range<Type> = true`.
 template <typename T>
-inline constexpr bool borrows_memory =
-    std::ranges::enable_borrowed_range<T> || decltype(maps_memory(std::declval<T*>()))::value;
+inline constexpr bool borrows_memory = std::ranges::enable_borrowed_range<T> || MapsMemory<T>;
 
 /// Would a view of an argument dangle? T is what a forwarding reference T&& deduces.
 template <typename T>

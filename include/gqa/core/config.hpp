@@ -67,6 +67,11 @@
 #define GQA_ISA_GENERIC 1
 #endif
 
+// Conversions of half by the processor, one at a time.
+#if defined(__F16C__) && (defined(__GNUC__) || defined(__clang__))
+#define GQA_F16C 1
+#endif
+
 // What explain() and benchmarks call it.
 #if defined(GQA_ISA_AVX512) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
 #define GQA_ISA_NAME avx512_bf16_vnni

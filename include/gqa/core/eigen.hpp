@@ -23,3 +23,12 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
+
+#include "gqa/core/scalar16.hpp"
+#include "gqa/core/view.hpp"
+
+// What other headers know of Eigen without including it.
+static_assert(sizeof(Eigen::bfloat16) == sizeof(gqa::detail::Bfloat16) &&
+              sizeof(Eigen::half) == sizeof(gqa::detail::Half));
+static_assert(int(Eigen::RowMajor) == gqa::detail::row_major &&
+              int(Eigen::DirectAccessBit) == gqa::detail::direct_access_bit);

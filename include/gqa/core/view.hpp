@@ -10,7 +10,6 @@
 #include <type_traits>
 
 #include "gqa/core/borrowed.hpp"
-#include "gqa/core/eigen.hpp"
 #include "gqa/core/sizes.hpp"
 
 namespace gqa {
@@ -161,13 +160,23 @@ concept EigenTensor = requires(T& t) {
   t.data();
 };
 
+/// Eigen::RowMajor and Eigen::DirectAccessBit.
+inline constexpr int row_major = 1;
+inline constexpr int direct_access_bit = 0x40;
+
 template <typename T>
 using ElementOf = std::remove_pointer_t<decltype(std::declval<T&>().data())>;
+
+/// A row-major one of this rank that gives a T*. Tensor may be const.
+template <typename Tensor, typename T, int rank>
+concept EigenTensorOf =
+    EigenTensor<Tensor> && std::remove_cv_t<Tensor>::NumDimensions == rank &&
+    int(Tensor::Layout) == row_major && std::convertible_to<ElementOf<Tensor>*, T*>;
 
 /// Sizes of a row-major Eigen tensor as [batch, x, y, dim]; rank 3 is one sequence.
 template <typename T>
 GQA_TAG std::array<Index, 4> sizes_of(const T& tensor) {
-  static_assert(int(T::Layout) == int(Eigen::RowMajor),
+  static_assert(int(T::Layout) == row_major,
                 "gqa views need a RowMajor tensor: write Eigen::Tensor<T, 4, Eigen::RowMajor>. "
                 "Eigen's default, ColMajor, would read batch as the contiguous dimension");
   static_assert(T::NumDimensions == 3 || T::NumDimensions == 4,
@@ -230,19 +239,12 @@ class LseView {
   GQA_TAG constexpr LseView() = default;  ///< empty: not wanted
   GQA_TAG LseView(T* data, Index batch, Index num_heads, Index q_len)
       : data_(data), batch_(batch), num_heads_(num_heads), q_len_(q_len) {}
-  template <typename Position>
-  GQA_TAG LseView(Eigen::Tensor<T, 3, Eigen::RowMajor, Position>& tensor)  // NOLINT
-      : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
-  template <typename Position>
-    requires std::is_const_v<T>
-  GQA_TAG LseView(
-      const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>& tensor)  // NOLINT
-      : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {}
-  template <typename Position>
-    requires std::is_const_v<T>
-  GQA_TAG LseView(
-      const Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>&&) {  // NOLINT
-    detail::refuse_temporary<Eigen::Tensor<std::remove_const_t<T>, 3, Eigen::RowMajor, Position>>();
+  /// A row-major Eigen tensor or map of rank 3, of T.
+  template <typename Tensor>
+    requires detail::EigenTensorOf<std::remove_reference_t<Tensor>, T, 3>
+  GQA_TAG LseView(Tensor&& tensor)  // NOLINT(google-explicit-constructor)
+      : LseView(tensor.data(), tensor.dimension(0), tensor.dimension(1), tensor.dimension(2)) {
+    detail::refuse_temporary<Tensor>();
   }
 
   /// A view of const numbers from one of mutable ones.

@@ -87,12 +87,12 @@ class PackedBlocks {
     if (!filled) zero_tokens(layout, block, 0, block_keys);
     if constexpr (std::same_as<From, T>) {
       pack_run(layout,
-               {.keys = rows,
-                .key_stride = stride,
-                .values = rows,
-                .value_stride = stride,
-                .first = 0,
-                .count = count},
+               RowRun<T>{.keys = rows,
+                         .key_stride = stride,
+                         .values = rows,
+                         .value_stride = stride,
+                         .first = 0,
+                         .count = count},
                block);
     } else {
       put_tokens(layout, block, 0, count, rows, stride, rows, stride);

@@ -46,7 +46,7 @@ template <Scalar Query, Scalar Out, KvSource SourceT, typename RulesT>
 struct Call {
   using Source = SourceT;
   using T = AccumulatorOf<Query>;
-  using Storage = typename Source::Storage;
+  using Storage = Native<typename Source::Storage>;
   using Rules = RulesT;
   static_assert(
       std::same_as<AccumulatorOf<Query>, AccumulatorOf<Storage>> &&

@@ -17,11 +17,12 @@ inline namespace GQA_ISA {
 template <typename Source, typename Block, typename Storage>
 void walk_together(const Source& source, const StripLayout<Storage>& layout, Block* heads,
                    Index count, Index begin, Index end, Storage* packed) {
+  using Run = RowRun<typename Source::Storage>;
   const Index length = source.length(heads->batch());
   const auto run_at = [&](const Block& rows, Index first) {  // of 64 keys, or of the last ones
-    RowRun<Storage> run;
+    Run run;
     source.for_each_run(rows.batch(), rows.kv_head(), first, (std::min)(first + block_keys, length),
-                        [&](const RowRun<Storage>& part) { run = part; });
+                        [&](const Run& part) { run = part; });
     return run;
   };
   for (Index first = begin; first < end; first += block_keys) {
@@ -29,7 +30,7 @@ void walk_together(const Source& source, const StripLayout<Storage>& layout, Blo
     for (Block* rows = heads; rows < heads + count; ++rows) {
       if (rows->skips(first, first + keys)) continue;
       if (rows->steps_on_rows(first, first + keys)) {
-        const RowRun<Storage> run = run_at(*rows, first);
+        const Run run = run_at(*rows, first);
         if (run.count == block_keys) {
           // What will be read next: of rows a page apart, caches don't hold many for long.
           const bool last_head = rows + 1 == heads + count, last = first + block_keys >= length;

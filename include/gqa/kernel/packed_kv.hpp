@@ -14,7 +14,7 @@ inline namespace GQA_ISA {
 template <KvSource Source>
 class PackedKv {
  public:
-  using Storage = typename Source::Storage;
+  using Storage = Native<typename Source::Storage>;
   static constexpr KvLayout layout = KvLayout::strips;
 
   explicit PackedKv(const Source& source)

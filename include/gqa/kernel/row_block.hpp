@@ -178,7 +178,8 @@ class RowBlock {
 
   /// step() for 64 keys that lie as rows and that all rows see. The 64 of `later` are brought to L2
   /// meanwhile.
-  void step_on_rows(const RowRun<Storage>& run, const RowRun<Storage>& later) {
+  template <typename Run>
+  void step_on_rows([[maybe_unused]] const Run& run, [[maybe_unused]] const Run& later) {
     if constexpr (std::same_as<Storage, float>) {
       with_row_tile(rows(), [&]<int Rows>() {
         multiply_key_rows<Rows>(queries_.packed(0), run.keys, run.key_stride, layout_.head_dim(),

@@ -144,11 +144,11 @@ inline constexpr bool has_key_words =
 
 /// put_token() for as many tokens as a pack of floats has lanes, `t` a multiple of that: their keys
 /// are transposed in registers.
-template <typename Storage>
+template <typename Storage, typename T>
   requires has_key_words<Storage>
-void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Index t,
-                        const Storage* keys, Index key_stride, const Storage* values,
-                        Index value_stride) {
+void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Index t, const T* keys,
+                        Index key_stride, const T* values, Index value_stride) {
+  static_assert(std::same_as<detail::Native<T>, detail::Native<Storage>>);
   using Pack = simd::Pack<float>;
   constexpr Index p = packing<Storage>, size = Pack::size;
   Storage* k = block + layout.key_offset(t, 0);
@@ -167,17 +167,19 @@ void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Inde
   }
   for (; c < layout.head_dim(); ++c) {
     for (Index i = 0; i < size; ++i) {
-      k[(c / p * strip_width + i) * p + c % p] = keys[i * key_stride + c];
+      k[(c / p * strip_width + i) * p + c % p] = convert<Storage>(keys[i * key_stride + c]);
     }
   }
   for (Index i = 0; i < size; i += p) {  // p tokens' values lie side by side
     for (Index begin = 0; begin < layout.value_dim(); begin += strip_width) {
       Storage* v = block + layout.value_offset(t + i, begin);
-      const Storage* from = values + i * value_stride + begin;
+      const T* from = values + i * value_stride + begin;
       const Index width = (std::min)(strip_width, layout.value_dim() - begin);
       for (Index lane = 0; lane < width; ++lane) {
         GQA_UNROLL
-        for (Index e = 0; e < p; ++e) v[lane * p + e] = from[e * value_stride + lane];
+        for (Index e = 0; e < p; ++e) {
+          v[lane * p + e] = convert<Storage>(from[e * value_stride + lane]);
+        }
       }
     }
   }
@@ -185,15 +187,15 @@ void put_pack_of_tokens(const StripLayout<Storage>& layout, Storage* block, Inde
 
 /// Packs a stretch of rows that lies within one block: token i of the run becomes the block's token
 /// run.first % 64 + i.
-template <typename Storage>
-void pack_run(const StripLayout<Storage>& layout, const RowRun<Storage>& run, Storage* block) {
+template <typename Storage, typename T>
+void pack_run(const StripLayout<Storage>& layout, const RowRun<T>& run, Storage* block) {
   const Index t = run.first % block_keys;
   Index done = 0;
   if constexpr (has_key_words<Storage>) {
     constexpr Index size = simd::Pack<float>::size;
     for (; t % size == 0 && run.count - done >= size; done += size) {
-      const Storage* keys = run.keys + done * run.key_stride;
-      const Storage* values = run.values + done * run.value_stride;
+      const T* keys = run.keys + done * run.key_stride;
+      const T* values = run.values + done * run.value_stride;
       for (Index next = size; next < 2 * size && done + next < run.count; ++next) {
         prefetch_row(keys + next * run.key_stride, layout.head_dim());
         prefetch_row(values + next * run.value_stride, layout.value_dim());
@@ -207,10 +209,9 @@ void pack_run(const StripLayout<Storage>& layout, const RowRun<Storage>& run, St
 
 /// Packs keys [begin, end) of a source of rows into the block at `block`; begin is a multiple of 64
 /// and end - begin <= 64. What the keys don't fill becomes zero.
-template <KvSource Source>
+template <KvSource Source, typename Storage>
 void pack_block(const Source& source, Index batch, Index kv_head, Index begin, Index end,
-                const StripLayout<typename Source::Storage>& layout,
-                typename Source::Storage* block) {
+                const StripLayout<Storage>& layout, Storage* block) {
   const bool filled = end - begin == block_keys && layout.padded_head_dim() == layout.head_dim() &&
                       layout.padded_value_dim() == layout.value_dim();
   if (!filled) zero_tokens(layout, block, 0, block_keys);
@@ -227,7 +228,7 @@ void pack_block(const Source& source, Index batch, Index kv_head, Index begin, I
 template <KvSource Source, Scalar T>
 GQA_TAG void copy_rows(const Source& source, Index batch, Index kv_head, T* keys, T* values,
                        bool* present) {
-  using Storage = typename Source::Storage;
+  using Storage = detail::Native<typename Source::Storage>;
   const Index length = source.length(batch);
   const Index head_dim = source.head_dim();
   const Index value_dim = source.value_dim();
@@ -243,10 +244,10 @@ GQA_TAG void copy_rows(const Source& source, Index batch, Index kv_head, T* keys
         get_token(layout, block, i % block_keys, keys + key * head_dim, values + key * value_dim);
       } else {
         std::transform(run.keys + i * run.key_stride, run.keys + i * run.key_stride + head_dim,
-                       keys + key * head_dim, convert<T, Storage>);
+                       keys + key * head_dim, convert<T, typename Source::Storage>);
         std::transform(run.values + i * run.value_stride,
                        run.values + i * run.value_stride + value_dim, values + key * value_dim,
-                       convert<T, Storage>);
+                       convert<T, typename Source::Storage>);
       }
     }
   });

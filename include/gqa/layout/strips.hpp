@@ -60,11 +60,14 @@ class StripLayout {
     constexpr Index scales = is_quantized<Storage> ? 2 * block_keys * Index{sizeof(float)} : 0;
     return scales_begin() + scales;
   }
-  GQA_TAG Index block_bytes() const { return block_elements() * Index{sizeof(Storage)}; }
+  GQA_TAG Index block_bytes() const {
+    return block_elements() * Index{sizeof(detail::Native<Storage>)};
+  }
 
   /// What a token costs of a KV head's memory, padding excluded.
   GQA_TAG Index token_bytes() const {
-    return (ceil_div(head_dim_, per) + ceil_div(value_dim_, per)) * Index{sizeof(Storage)} +
+    return (ceil_div(head_dim_, per) + ceil_div(value_dim_, per)) *
+               Index{sizeof(detail::Native<Storage>)} +
            (is_quantized<Storage> ? 2 * Index{sizeof(float)} : 0);
   }
   /// The scales of a block's 64 keys, and of its 64 values. Block: Storage, const or not.

@@ -34,8 +34,8 @@ struct TokensToMove {
   /// Calls turn(key) for the key of each token and head, numbers of T, and stores it again.
   template <typename T, typename Cache, typename Storage, typename HeadsT, typename Turn>
   void turn_keys(const StripCache<Cache, Storage, HeadsT>& cache, Turn turn) {
-    const StripLayout<Storage>& layout = cache.strips();
-    Vector<Storage> block(static_cast<std::size_t>(layout.block_elements()));
+    const StripLayout<Native<Storage>>& layout = cache.strips();
+    Vector<Native<Storage>> block(static_cast<std::size_t>(layout.block_elements()));
     Vector<T> key(static_cast<std::size_t>(layout.head_dim()));
     const auto token_bytes = static_cast<std::size_t>(layout.token_bytes());
     for (std::size_t at = 0; at < bytes.size(); at += token_bytes) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "gqa/core/eigen.hpp"
 #include "gqa/core/view.hpp"
 #include "gqa/layout/strips.hpp"
 #include "gqa/module/dot_products.hpp"

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gqa/core/eigen.hpp"
 #include "gqa/core/scalar.hpp"
 #include "gqa/core/workspace.hpp"
 #include "gqa/module/config.hpp"

@@ -19,7 +19,7 @@ concept DenseMatrix = requires { T::RowsAtCompileTime; };
 template <typename T>
 GQA_TAG auto matrix_rows(T&& matrix) {
   using Plain = std::remove_cvref_t<T>;
-  static_assert(bool(int(Plain::Flags) & int(Eigen::DirectAccessBit)),
+  static_assert(bool(int(Plain::Flags) & direct_access_bit),
                 "rows_of takes a matrix, map or block: evaluate an Eigen expression first");
   static_assert(int(Plain::InnerStrideAtCompileTime) == 1,
                 "rows_of needs contiguous rows (an inner stride of 1)");
@@ -38,7 +38,7 @@ GQA_TAG auto matrix_rows(T&& matrix) {
 template <typename T>
 GQA_TAG auto tensor_rows(T&& tensor) {
   using Plain = std::remove_cvref_t<T>;
-  static_assert(int(Plain::Layout) == int(Eigen::RowMajor),
+  static_assert(int(Plain::Layout) == row_major,
                 "rows_of needs a RowMajor tensor: write Eigen::Tensor<T, 3, Eigen::RowMajor>");
   constexpr int rank = Plain::NumDimensions;
   static_assert(rank >= 1 && rank <= 3,

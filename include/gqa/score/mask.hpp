@@ -253,7 +253,7 @@ class DenseView {
   GQA_TAG DenseView(Tensor&& tensor)  // NOLINT(google-explicit-constructor)
       : data_(tensor.data()) {
     using Plain = std::remove_cvref_t<Tensor>;
-    static_assert(int(Plain::Layout) == int(Eigen::RowMajor), "gqa views need a RowMajor tensor");
+    static_assert(int(Plain::Layout) == detail::row_major, "gqa views need a RowMajor tensor");
     static_assert(
         Plain::NumDimensions == 2 || Plain::NumDimensions == 4,
         "dense masks and biases are [batch, num_heads, q_len, kv_len] or [q_len, kv_len]");

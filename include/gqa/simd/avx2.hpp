@@ -124,10 +124,12 @@ GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
 }
-GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
+template <detail::IsHalf T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[1]) {
   packs[0] = {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
-GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
+template <detail::IsBfloat16 T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[2]) {
   // A bfloat16 is the upper half of a float: the even element of a pair is shifted up, the odd one
   // is in place already.
   const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

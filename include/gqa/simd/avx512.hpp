@@ -142,11 +142,13 @@ GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
 }
-GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
+template <detail::IsHalf T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[1]) {
   packs[0] = {
       _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
-GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
+template <detail::IsBfloat16 T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[2]) {
   // A bfloat16 is the upper half of a float: the even element of a pair is shifted up, the odd one
   // is in place already.
   const __m512i pairs = _mm512_loadu_si512(p);
@@ -186,25 +188,25 @@ GQA_INLINE __m512i broadcast_word(const void* p) {
 
 #if defined(__AVX512BF16__)
 /// VDPBF16PS: two products a lane, summed in float; denormal numbers count as zero.
-template <Product product>
-struct Dot<bfloat16, product> {
-  using Factor = bfloat16;
+template <detail::IsBfloat16 Storage, Product product>
+struct Dot<Storage, product> {
+  using Factor = Storage;
   using Sum = Pack<float>;
   struct Lanes {
     __m512bh pairs;
   };
 
-  static GQA_INLINE Lanes load(const bfloat16* p) {
+  static GQA_INLINE Lanes load(const Storage* p) {
     __m512i pairs = _mm512_loadu_si512(p);
     keep_in_register(pairs);
     return {reinterpret_cast<__m512bh>(pairs)};
   }
-  static GQA_INLINE Sum add(Sum sum, const bfloat16* factors, const Lanes& lanes) {
+  static GQA_INLINE Sum add(Sum sum, const Factor* factors, const Lanes& lanes) {
     return {
         _mm512_dpbf16_ps(sum.v, lanes.pairs, reinterpret_cast<__m512bh>(broadcast_word(factors)))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
-  static GQA_INLINE Pack<float> store(Pack<float> x, bfloat16* to) {
+  static GQA_INLINE Pack<float> store(Pack<float> x, Factor* to) {
     const __m256i rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
     const __m512i words = _mm512_maskz_cvtepu16_epi32(0xffff, rounded);

@@ -136,10 +136,12 @@ GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
 }
-GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
+template <detail::IsHalf T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[1]) {
   packs[0] = Pack<float>::lanes([p](int i) { return static_cast<float>(p[i]); });
 }
-GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
+template <detail::IsBfloat16 T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[2]) {
   packs[0] = Pack<float>::lanes([p](int i) { return static_cast<float>(p[2 * i]); });
   packs[1] = Pack<float>::lanes([p](int i) { return static_cast<float>(p[2 * i + 1]); });
 }

@@ -113,12 +113,14 @@ GQA_INLINE void widen(const float* p, Pack<float> (&packs)[1]) { packs[0] = Pack
 GQA_INLINE void widen(const double* p, Pack<double> (&packs)[1]) {
   packs[0] = Pack<double>::load(p);
 }
-GQA_INLINE void widen(const half* p, Pack<float> (&packs)[1]) {
+template <detail::IsHalf T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[1]) {
   float16x4_t halves;
   std::memcpy(&halves, p, sizeof halves);
   packs[0] = {vcvt_f32_f16(halves)};
 }
-GQA_INLINE void widen(const bfloat16* p, Pack<float> (&packs)[2]) {
+template <detail::IsBfloat16 T>
+GQA_INLINE void widen(const T* p, Pack<float> (&packs)[2]) {
   // A bfloat16 is the upper half of a float: the even element of a pair is shifted up, the odd one
   // is in place already.
   uint32x4_t pairs;
@@ -149,26 +151,26 @@ GQA_INLINE void widen(const Int4* p, Pack<float> (&packs)[8]) {
 #if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 /// BFDOT: two products a lane, summed in float; sums are rounded to odd (if the last bit is 0 and
 /// anything was cut off, it becomes 1), and denormal numbers count as zero.
-template <Product product>
-struct Dot<bfloat16, product> {
-  using Factor = bfloat16;
+template <detail::IsBfloat16 Storage, Product product>
+struct Dot<Storage, product> {
+  using Factor = Storage;
   using Sum = Pack<float>;
   struct Lanes {
     bfloat16x8_t pairs;
   };
 
-  static GQA_INLINE Lanes load(const bfloat16* p) {
+  static GQA_INLINE Lanes load(const Storage* p) {
     Lanes lanes;
     std::memcpy(&lanes.pairs, p, sizeof lanes.pairs);
     return lanes;
   }
-  static GQA_INLINE Sum add(Sum sum, const bfloat16* factors, const Lanes& lanes) {
+  static GQA_INLINE Sum add(Sum sum, const Factor* factors, const Lanes& lanes) {
     std::uint32_t pair;
     std::memcpy(&pair, factors, sizeof pair);
     return {vbfdotq_f32(sum.v, lanes.pairs, vreinterpretq_bf16_u32(vdupq_n_u32(pair)))};
   }
   static GQA_INLINE Pack<float> result(Sum sum) { return sum; }
-  static GQA_INLINE Pack<float> store(Pack<float> x, bfloat16* to) {
+  static GQA_INLINE Pack<float> store(Pack<float> x, Factor* to) {
     const uint16x4_t rounded = vreinterpret_u16_bf16(vcvt_bf16_f32(x.v));
     std::memcpy(static_cast<void*>(to), &rounded, sizeof rounded);
     return {vreinterpretq_f32_u32(vshll_n_u16(rounded, 16))};

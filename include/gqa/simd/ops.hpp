@@ -42,10 +42,10 @@ namespace gqa {
 /// four bytes, the first four are the bytes' lower halves and the others the upper ones: two fours
 /// as well.
 template <typename Storage>
-inline constexpr int packing = std::same_as<Storage, Int4>       ? 8
-                               : is_quantized<Storage>           ? 4
-                               : std::same_as<Storage, bfloat16> ? 2
-                                                                 : 1;
+inline constexpr int packing = std::same_as<Storage, Int4>   ? 8
+                               : is_quantized<Storage>       ? 4
+                               : detail::IsBfloat16<Storage> ? 2
+                                                             : 1;
 /// Objects that these elements are.
 template <typename Storage>
 inline constexpr int lane_objects = packing<Storage> / elements_per<Storage>;
