@@ -3,7 +3,7 @@
 //
 // gqa: grouped-query attention on Eigen tensors for CPUs. This page is the table of contents; begin
 // with kernel/reference.hpp, which says what attention is here, and kernel/attend.hpp, the front
-// door.
+// door. gqa/attention.hpp is the part of it that needs no Eigen.
 #pragma once
 
 // The vocabulary.

@@ -4,7 +4,7 @@
 #
 # include_direction.sh INCLUDE_DIR
 # Holds the headers to the layers of the architecture: which folder may include which, and which
-# headers of others each layer may use. Prints every line that breaks a rule.
+# headers of others each layer may use, Eigen's above all. Prints every line that breaks a rule.
 set -euo pipefail
 cd "$1/gqa"
 
@@ -42,6 +42,8 @@ while IFS= read -r header; do
         continue
       fi
       target=${target#gqa/}
+      [[ $target != core/eigen.hpp || $folder =~ ^(module|convert|\.)$ ]] ||
+        complain "$where" "$folder knows Eigen's types by name and by their members"
       [[ -f $target ]] || complain "$where" "\"gqa/$target\" does not exist"
       to=$(dirname "$target")
       [[ $target == version.hpp || $to == "$folder" || " ${may[$folder]} " == *" $to "* ]] ||
@@ -49,7 +51,9 @@ while IFS= read -r header; do
     elif [[ $text =~ ^[[:space:]]*#[[:space:]]*include[[:space:]]*\<(.*)\> ]]; then
       target=${BASH_REMATCH[1]}
       case $target in
-        Eigen/* | unsupported/Eigen/*) ;;
+        Eigen/* | unsupported/Eigen/*)
+          [[ $header == core/eigen.hpp || $folder == convert || $header == parallel/eigen_pool.hpp ]] ||
+            complain "$where" "<$target> is included by core/eigen.hpp" ;;
         *mmintrin.h | arm_neon.h)
           [[ $folder == simd ]] || complain "$where" "<$target>: intrinsics belong to simd/" ;;
         omp.h)
