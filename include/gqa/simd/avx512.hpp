@@ -11,7 +11,16 @@
 
 #if defined(GQA_ISA_AVX512)  // other machines have no <immintrin.h>
 
+// GCC 12 warns of uninitialised registers in this header, as core/eigen.hpp tells.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 namespace gqa::simd {
 inline namespace GQA_ISA {
