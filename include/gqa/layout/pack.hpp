@@ -98,10 +98,11 @@ GQA_TAG void get_token(const StripLayout<Storage>& layout, const Storage* block,
       return convert<T>(block[offset]);
     }
   };
-  for (Index c = 0; key && c < layout.head_dim(); ++c) {
+  const Index head_dim = key ? layout.head_dim() : 0, value_dim = value ? layout.value_dim() : 0;
+  for (Index c = 0; c < head_dim; ++c) {
     key[c] = number(layout.key_offset(t, c), true, layout.key_half(c));
   }
-  for (Index c = 0; value && c < layout.value_dim(); ++c) {
+  for (Index c = 0; c < value_dim; ++c) {
     value[c] = number(layout.value_offset(t, c), false, layout.value_half(t));
   }
 }
