@@ -20,6 +20,7 @@
 // What a score means: Causal{} & SlidingWindow::from_hf(1024) & SoftCap{50.0f}.
 #include "gqa/score/mask.hpp"
 #include "gqa/score/rule.hpp"
+#include "gqa/score/rule_set.hpp"  // RuleSet: rules chosen at run time
 #include "gqa/score/rules.hpp"
 
 // Who runs the tasks. (parallel/openmp.hpp is for programs that use OpenMP.)

@@ -31,9 +31,8 @@ bool splits_are_tasks(const Input& input, const Source& source, const RulesT& ru
   using Out = AccumulatorOf<ScalarOf<decltype(input.q.view())>>;
   const AttendOptions<Out> options{.q_lens = input.q_lens};
   TestTensor<Out> out(input.out_shape());
-  const auto call =
-      gqa::detail::make_call("attend", input.q.view(), source, out.view(), rules, options);
-  return gqa::detail::make_plan(call, threads).split_kv;
+  return explain(input.q.view(), source, out.view(), rules, options, TestExecutor{threads})
+      .split_kv;
 }
 
 template <Scalar Query, Scalar Storage>

@@ -72,7 +72,8 @@ TEST(PrefixTree, FindsGroupsWithinGroups) {
   const auto cache = make_family<float>();
   Index order[7];
   gqa::detail::PrefixNode nodes[14];
-  const gqa::detail::PrefixTree tree(cache, order, nodes);
+  const StripLayout<float> layout(cache.head_dim(), cache.value_dim());
+  const gqa::detail::PrefixTree tree(cache, layout.block_bytes(), order, nodes);
   EXPECT_TRUE(tree.shares());
   std::vector<std::string> found;
   for (Index i = 0; i < tree.size(); ++i) {

@@ -48,14 +48,16 @@ class EndlessSource {
 std::vector<Index> splits_of(const EndlessSource& source, const std::vector<bool>& seen,
                              Index* questions = nullptr) {
   std::vector<Index> found;
-  const auto skips = [&](Index begin, Index end) {
+  const auto coverage = [&](Index begin, Index end) {
     if (questions) ++*questions;
     EXPECT_LT(begin, end);
     EXPECT_LE(end, source.length(0));
-    return std::find(seen.begin() + begin / split_keys, seen.begin() + ceil_div(end, split_keys),
-                     true) == seen.begin() + ceil_div(end, split_keys);
+    const auto last = seen.begin() + ceil_div(end, split_keys);
+    const bool none = std::find(seen.begin() + begin / split_keys, last, true) == last;
+    return none ? Coverage::skip : Coverage::partial;
   };
-  gqa::detail::for_each_split(source, 0, skips, [&](Index split) { found.push_back(split); });
+  gqa::detail::for_each_split(source, 0, coverage,
+                              [&](Index split, Coverage) { found.push_back(split); });
   return found;
 }
 

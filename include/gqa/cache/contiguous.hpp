@@ -194,6 +194,4 @@ class KvCache : public detail::StripCache<KvCache<StorageT, HeadsT>, StorageT, H
   Index max_tokens_;
   AlignedBuffer buffer_;  // [slots][num_kv_heads][blocks]
 };
-static_assert(KvStore<KvCache<float>>);
-
 }  // namespace gqa

@@ -335,6 +335,4 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
   std::shared_ptr<PageAllocator> allocator_;
   UniqueVector<PageList> pages_;  // [slots]
 };
-static_assert(KvStore<PagedKvCache<float>>);
-
 }  // namespace gqa

@@ -254,6 +254,4 @@ class RingKvCache : public detail::StripCache<RingKvCache<StorageT, HeadsT>, Sto
   AlignedBuffer buffer_;        // [slots][num_kv_heads][kept blocks, ring]
 };
 
-static_assert(KvStore<RingKvCache<float>>);
-
 }  // namespace gqa

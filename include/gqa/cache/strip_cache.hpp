@@ -237,7 +237,7 @@ class StripCache {
     require(heads_.num_kv_heads() > 0 && heads_.head_dim() > 0 && heads_.value_dim() > 0, name,
             ": heads are not set: num_kv_heads ", heads_.num_kv_heads(), ", head_dim ",
             heads_.head_dim(), ", value_dim ", heads_.value_dim());
-    check_head_dim<Storage>(name, heads_.head_dim());
+    check_head_dim(name, dtype_of<Storage>, heads_.head_dim());
     lengths_.resize(at(batch));
     slots_.resize(at(batch));
     for (Index b = 0; b < batch; ++b) slots_[at(b)] = b;

@@ -41,18 +41,24 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define GQA_RESTRICT __restrict__
+#define GQA_MAY_ALIAS __attribute__((may_alias))
 #define GQA_INLINE inline __attribute__((always_inline))
 #define GQA_COLD __attribute__((cold, noinline))
+#define GQA_NOINLINE __attribute__((noinline))
 #define GQA_UNROLL _Pragma("GCC unroll 16")
 #elif defined(_MSC_VER)
 #define GQA_RESTRICT __restrict
+#define GQA_MAY_ALIAS
 #define GQA_INLINE __forceinline
 #define GQA_COLD __declspec(noinline)
+#define GQA_NOINLINE __declspec(noinline)
 #define GQA_UNROLL
 #else
 #define GQA_RESTRICT
+#define GQA_MAY_ALIAS
 #define GQA_INLINE inline
 #define GQA_COLD
+#define GQA_NOINLINE
 #define GQA_UNROLL
 #endif
 

@@ -103,22 +103,4 @@ GQA_TAG constexpr To convert(const From& x) {
   }
 }
 
-/// The name that explain(), benchmarks and messages use.
-template <StorageType T>
-GQA_TAG constexpr const char* scalar_name() {
-  if constexpr (std::same_as<T, float>) {
-    return "f32";
-  } else if constexpr (std::same_as<T, double>) {
-    return "f64";
-  } else if constexpr (detail::IsBfloat16<T>) {
-    return "bf16";
-  } else if constexpr (std::same_as<T, Int8>) {
-    return "int8";
-  } else if constexpr (std::same_as<T, Int4>) {
-    return "int4";
-  } else {
-    return "f16";
-  }
-}
-
 }  // namespace gqa

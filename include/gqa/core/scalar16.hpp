@@ -70,8 +70,8 @@ GQA_TAG inline float from_half_bits(std::uint16_t bits) {
   std::uint32_t size = (std::uint32_t{bits} & 0x7fff) << 13;
   const std::uint32_t exponent = size & 0x0f800000;
   if (exponent == 0) {  // times 2^-24, exactly
-    const float small = static_cast<float>(bits & 0x7fff) * 0x1p-24f;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(small) | sign);
+    const float tiny = static_cast<float>(bits & 0x7fff) * 0x1p-24f;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(tiny) | sign);
   }
   size += (127 - 15) << 23;
   if (exponent == 0x0f800000) size += (128 - 16) << 23;  // infinity, NaN
@@ -79,9 +79,8 @@ GQA_TAG inline float from_half_bits(std::uint16_t bits) {
 #endif
 }
 
-/// A bfloat16 in the library's own memory: caches, scratch. What lies in a user's tensor is read as
-/// what it is there.
-struct Bfloat16 {
+/// A bfloat16, in the library's own memory or in a user's tensor of Eigen's.
+struct GQA_MAY_ALIAS Bfloat16 {
   std::uint16_t bits;
 
   Bfloat16() = default;
@@ -92,7 +91,7 @@ struct Bfloat16 {
 };
 
 /// The same of a half.
-struct Half {
+struct GQA_MAY_ALIAS Half {
   std::uint16_t bits;
 
   Half() = default;

@@ -62,13 +62,7 @@ class Carver {
 
   template <typename T>
   GQA_TAG T* take(Index count) {
-    // No exception from here: a task of a short decode carves a dozen arrays, and took a tenth
-    // longer with one.
-    too_many_ = too_many_ || static_cast<std::size_t>(count) > most / sizeof(T);
-    const std::size_t at = bytes_;
-    bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + alignment - 1) / alignment * alignment;
-    too_many_ = too_many_ || bytes_ > most;
-    return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
+    return reinterpret_cast<T*>(take_bytes(static_cast<std::size_t>(count), sizeof(T)));
   }
   /// Throws std::length_error if all arrays together are more than an Index counts.
   GQA_TAG std::size_t bytes() const {
@@ -80,6 +74,16 @@ class Carver {
   }
 
  private:
+  GQA_NOINLINE GQA_TAG std::byte* take_bytes(std::size_t count, std::size_t size) {
+    // No exception from here: a task of a short decode carves a dozen arrays, and took a tenth
+    // longer with one.
+    too_many_ = too_many_ || count > most / size;
+    const std::size_t at = bytes_;
+    bytes_ += (count * size + alignment - 1) / alignment * alignment;
+    too_many_ = too_many_ || bytes_ > most;
+    return base_ ? base_ + at : nullptr;
+  }
+
   static constexpr std::size_t most =
       static_cast<std::size_t>((std::numeric_limits<Index>::max)()) / alignment * alignment;
 

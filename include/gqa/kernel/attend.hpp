@@ -5,6 +5,7 @@
 // kernel; query head h reads KV head h / (num_heads / num_kv_heads).
 #pragma once
 
+#include "gqa/kernel/check_call.hpp"
 #include "gqa/kernel/decode.hpp"
 #include "gqa/kernel/packed_kv.hpp"
 #include "gqa/kernel/prefill.hpp"
@@ -16,51 +17,56 @@ namespace detail {
 inline namespace GQA_ISA {
 
 /// Gives the rows after each sequence's q_len 0 and lse -inf, as rows that see nothing.
-template <typename Call>
-void clear_unused_rows(const Call& call) {
+template <typename T>
+void clear_unused_rows(const AttentionCall& call) {
   for (Index b = 0; !call.is_packed() && b < call.shape.batch; ++b) {
     for (Index i = call.q_len(b); i < call.shape.q_len; ++i) {
       for (Index h = 0; h < call.shape.num_heads; ++h) {
-        auto* y = call.out_row(b, i, h);
-        std::fill_n(y, call.shape.value_dim, std::remove_cvref_t<decltype(*y)>(0));
-        if (call.options.lse) call.lse(b, h, i) = SoftmaxState<typename Call::T>::empty_max;
+        zero_row(call.shape.value_dim, call.out.row(b, i, h), call.out.dtype);
+        if (call.lse) call.lse_of<T>(b, h, i) = SoftmaxState<T>::empty_max;
       }
     }
   }
 }
 
 /// Runs a checked call with plan.scratch_bytes of memory.
-template <typename Call, typename ExecutorT>
-void run_call(const Call& call, const AttendPlan& plan, std::byte* memory, ExecutorT& executor) {
-  const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);
-  const Scratch<Call> scratch(memory, plan, layout, call.shape.batch);
+template <KvLayout Layout, typename Storage>
+void run_planned(const AttentionCall& call, const RulesView& rules, const AttendPlan& plan,
+                 std::byte* memory) {
+  const StripLayout<Storage> layout(call.shape.head_dim, call.shape.value_dim);
+  const Scratch<Storage> scratch(memory, plan, layout, call.shape.batch);
   if (plan.split_kv) {
-    attend_splits(call, plan, layout, scratch, executor);
+    attend_splits<Layout>(call, rules, plan, layout, scratch);
   } else {
-    attend_row_blocks(call, plan, layout, scratch, executor);
+    attend_row_blocks<Layout>(call, rules, plan, layout, scratch);
   }
-  clear_unused_rows(call);
+  clear_unused_rows<AccumulatorOf<Storage>>(call);
 }
 
-/// Plans, finds scratch, packs rows of keys where several row blocks would each pack them again.
-template <typename Call, typename ExecutorT>
-void run_call(const Call& call, ExecutorT& executor) {
+/// Runs a checked call over a user's rows, all of them packed into strips first: where several row
+/// blocks would each pack them again.
+template <typename Storage>
+void run_packed(const AttentionCall& call, const RulesView& rules) {
   Workspace own;
-  Workspace& workspace = call.options.workspace ? *call.options.workspace : own;
-  const Index concurrency = concurrency_of(executor);
-  const AttendPlan plan = make_plan(call, concurrency);
-  if constexpr (Call::Source::layout == KvLayout::rows) {
-    if (plan.packs_kv) {
-      using Packed = PackedKv<typename Call::Source>;
-      Packed packed(call.source);
-      const auto packed_call = call.with_source(packed);
-      const AttendPlan packed_plan = make_plan(packed_call, concurrency);
-      std::byte* memory = workspace.reserve(packed_plan.scratch_bytes + packed.bytes());
-      packed.fill(memory + packed_plan.scratch_bytes, executor);
-      return run_call(packed_call, packed_plan, memory, executor);
-    }
+  PackedKv<Storage> packed(call.source);
+  AttentionCall packed_call = call;
+  packed_call.source = packed;
+  const AttendPlan plan = make_plan<Storage>(packed_call, rules);
+  std::byte* memory = call.scratch(own).reserve(plan.scratch_bytes + packed.bytes());
+  packed.fill(memory + plan.scratch_bytes, call.executor);
+  run_planned<KvLayout::strips, Storage>(packed_call, rules, plan, memory);
+}
+
+/// Plans a checked call and runs it.
+template <KvLayout Layout, typename Storage>
+void run_call(const AttentionCall& call) {
+  const RulesView rules = call.rules_view();
+  const AttendPlan plan = make_plan<Storage>(call, rules);
+  if constexpr (Layout == KvLayout::rows) {
+    if (plan.packs_kv) return run_packed<Storage>(call, rules);
   }
-  run_call(call, plan, workspace.reserve(plan.scratch_bytes), executor);
+  Workspace own;
+  run_planned<Layout, Storage>(call, rules, plan, call.scratch(own).reserve(plan.scratch_bytes));
 }
 
 }  // namespace GQA_ISA
@@ -88,10 +94,12 @@ void attend(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
             const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
             ExecutorT&& executor = Serial{}) {
   static_assert(Executor<ExecutorT>, "gqa::attend: the last argument must model gqa::Executor");
-  const auto& all_rules = as_rules(rules);
   const TensorView<const ScalarOf<const Query>> q_view = view(q);
-  detail::run_call(detail::make_call("attend", q_view, kv, view(out), all_rules, options),
-                   executor);
+  const auto parts = detail::any_parts(rules);
+  auto call = detail::make_call("attend", q_view, kv, view(out), parts, options,
+                                detail::AnyExecutor(executor));
+  detail::check_call("attend", call);
+  detail::run_call<Source::layout, detail::Native<typename Source::Storage>>(call);
 }
 
 /// The same over plain tensors: k [batch, kv_len, num_kv_heads, head_dim] and

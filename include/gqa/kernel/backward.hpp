@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "gqa/kernel/backward_plan.hpp"
+#include "gqa/kernel/rows_kv.hpp"
 #include "gqa/parallel/executor.hpp"
 
 namespace gqa {
@@ -17,43 +18,62 @@ namespace detail {
 inline namespace GQA_ISA {
 
 /// Σ a b in 8 lanes, so that it vectorises without reordering by the compiler.
-template <typename T, Scalar A, Scalar B>
-T dot(const A* a, const B* b, Index n) {
-  constexpr Index lanes = 8;
+template <typename T>
+struct Dot {
+  static constexpr Index lanes = 8;
   T sums[lanes] = {};
-  Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (Index lane = 0; lane < lanes; ++lane) {
-      sums[lane] += convert<T>(a[i + lane]) * convert<T>(b[i + lane]);
+
+  /// n more numbers, a multiple of 8 but for the last ones.
+  void add(const T* a, const T* b, Index n) {
+    Index i = 0;
+    for (; i + lanes <= n; i += lanes) {
+      for (Index lane = 0; lane < lanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
     }
+    for (; i < n; ++i) sums[i % lanes] += a[i] * b[i];
   }
-  for (; i < n; ++i) sums[i % lanes] += convert<T>(a[i]) * convert<T>(b[i]);
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+  T result() const {
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+           ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+  }
+};
+
+/// The same of two rows, some numbers at a time where they aren't T.
+template <typename T>
+T dot(const std::byte* a, Dtype a_type, const std::byte* b, Dtype b_type, Index n) {
+  constexpr Index room = 64;
+  T a_room[room], b_room[room];
+  Dot<T> dot;
+  const Index step = a_type == dtype_of<T> && b_type == dtype_of<T> ? n : room;
+  for (Index i = 0; i < n; i += step) {
+    const Index count = (std::min)(step, n - i);
+    dot.add(read_row(a + i * element_bytes(a_type), a_type, count, a_room),
+            read_row(b + i * element_bytes(b_type), b_type, count, b_room), count);
+  }
+  return dot.result();
 }
 
 /// delta = Σ_c out dout of each row, the part of dP that the softmax's sum takes off. A task is
 /// some tokens with all their heads, which lie side by side.
-template <typename Call, typename ExecutorT>
-void find_deltas(const Call& call, typename Call::T* delta, ExecutorT& executor) {
-  using T = typename Call::T;
+template <typename T>
+void find_deltas(const BackwardCall<T>& call, T* delta) {
   const AttentionShape& s = call.shape;
   constexpr Index tokens = 16;
   const Index blocks = ceil_div(s.q_len, tokens);
-  run_tasks(executor, s.batch * blocks, [&](Index task, Index) {
+  run_tasks(call.executor, s.batch * blocks, [&](Index task, Index) {
     const Index b = task / blocks, begin = task % blocks * tokens;
     for (Index i = begin; i < (std::min)(begin + tokens, call.q_len(b)); ++i) {
       for (Index h = 0; h < s.num_heads; ++h) {
         delta[(b * s.num_heads + h) * s.q_len + i] =
-            dot<T>(call.out.row(b, i, h), call.dout.row(b, i, h), s.value_dim);
+            dot<T>(call.out.row(b, i, h), call.out.dtype, call.dout.row(b, i, h), call.dout.dtype,
+                   s.value_dim);
       }
     }
   });
 }
 
 /// Zeros for the gradients of biases, which tasks add to.
-template <typename Call, typename ExecutorT>
-void clear_bias_gradients(const Call& call, ExecutorT& executor) {
-  using T = typename Call::T;
+template <typename T>
+void clear_bias_gradients(const BackwardCall<T>& call, const CommittedExecutor& executor) {
   const auto& bias = call.backward.bias_gradient;
   const std::span<T> table = call.backward.relative_bias_gradient;
   constexpr Index numbers = 1 << 16;  // of a task
@@ -68,37 +88,34 @@ void clear_bias_gradients(const Call& call, ExecutorT& executor) {
 }
 
 /// Zeros for dq after the q_lens, of the query heads that read one KV head.
-template <typename Call>
-void clear_unused_queries(const Call& call, Index b, Index kv_head) {
+template <typename T>
+void clear_unused_queries(const BackwardCall<T>& call, Index b, Index kv_head) {
   const Index group = call.shape.group();
   for (Index i = call.q_len(b); i < call.shape.q_len; ++i) {
     for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-      auto* dq = call.dq.row(b, i, h);
-      std::fill_n(dq, call.shape.head_dim, std::remove_cvref_t<decltype(*dq)>(0));
+      zero_row(call.shape.head_dim, call.dq.row(b, i, h), call.dq.dtype);
     }
   }
 }
 
 /// The gradient of a sink logit, which has the weight 2^(sink - lse) in every row and no value.
-template <typename Call, typename ExecutorT>
-void find_sink_gradient(const Call& call, const RowSums<typename Call::T>& sums,
-                        ExecutorT& executor) {
-  using T = typename Call::T;
+template <typename T>
+void find_sink_gradient(const BackwardCall<T>& call, const RulesView& rules, const RowSums<T>& sums,
+                        const CommittedExecutor& executor) {
   const AttentionShape& s = call.shape;
   run_tasks(executor, s.num_heads, [&](Index h, Index) {
-    const T sink = static_cast<T>(call.rules.sink(h));
+    const T sink = static_cast<T>(rules.sink(h));
     T sum = 0;
     for (Index b = 0; b < s.batch; ++b) {
       for (Index i = 0; i < call.q_len(b); ++i) {
-        const T lse = call.options.lse(b, h, i);
+        const T lse = call.template lse_of<T>(b, h, i);
         const Index row = (b * s.num_heads + h) * s.q_len + i;
         const T delta = sums.delta[row];
         // A row that sees no key adds nothing, whatever its dout. lse is its sink: where that is
         // -inf, (-inf) - (-inf) would be NaN.
-        const auto* out = call.out.row(b, i, h);
-        const auto is_zero = [](auto x) { return convert<T>(x) == 0; };
         if (lse == SoftmaxState<T>::empty_max ||
-            (!std::isfinite(delta) && std::all_of(out, out + s.value_dim, is_zero))) {
+            (!std::isfinite(delta) &&
+             is_zero_row<T>(s.value_dim, call.out.row(b, i, h), call.out.dtype))) {
           continue;
         }
         const RowSum<T>& own = sums.own[row];
@@ -111,17 +128,19 @@ void find_sink_gradient(const Call& call, const RowSums<typename Call::T>& sums,
 }
 
 /// One KV head against one chunk of the rows that read it.
-template <typename Call>
-void run_chunk(const Call& call, const BackwardPlan<Call>& plan, BackwardWorker<Call>& worker,
-               const KeyGradients<typename Call::T>& gradients,
-               const RowSums<typename Call::T>& sums, Index b, Index kv_head, Index row_begin,
-               Index row_end) {
+template <typename T>
+void run_chunk(const BackwardCall<T>& call, const RulesView& rules, const BackwardPlan<T>& plan,
+               BackwardWorker<T>& worker, const KeyGradients<T>& gradients, const RowSums<T>& sums,
+               Index b, Index kv_head, Index row_begin, Index row_end) {
   const Index length = call.source.length(b);
   gradients.zero(plan.layout, ceil_div(length, block_keys));
   worker.packed.clear();
   for (Index row = row_begin; row < row_end; row += max_block_rows) {
-    BackwardBlock<Call> rows(call, plan.layout, worker.block, sums, b, kv_head, row,
-                             (std::min)(max_block_rows, row_end - row));
+    BackwardBlock<T> rows(call, rules, plan.layout, worker.block, sums,
+                          {.batch = b,
+                           .kv_head = kv_head,
+                           .begin = row,
+                           .count = (std::min)(max_block_rows, row_end - row)});
     const auto for_each_block = [&](auto fn) {
       for (Index first = 0; first < length; first += block_keys) {
         const Index keys = (std::min)(block_keys, length - first);
@@ -145,24 +164,26 @@ void run_chunk(const Call& call, const BackwardPlan<Call>& plan, BackwardWorker<
 
 /// Writes keys [begin, filled) of one head's gradients from rows of `row` sums, times `scale`, and
 /// zeros up to `end`.
-template <typename T, typename To>
-void write_key_rows(const TensorView<To>& to, Index b, Index kv_head, Index begin, Index filled,
+template <typename T>
+void write_key_rows(const AnyRows<std::byte>& to, Index b, Index kv_head, Index begin, Index filled,
                     Index end, const T* sums, Index row, T scale) {
   constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
+  const Index dim = to.shape.dim;
   for (Index j = begin; j < filled; ++j) {
-    if (j + ahead < filled) prefetch_row(to.row(b, j + ahead, kv_head), to.dim());
-    To* out = to.row(b, j, kv_head);
-    for (Index c = 0; c < to.dim(); ++c) out[c] = convert<To>(sums[j * row + c] * scale);
+    if (j + ahead < filled) {
+      prefetch_row(to.row(b, j + ahead, kv_head), dim * element_bytes(to.dtype));
+    }
+    write_row(sums + j * row, scale, dim, to.row(b, j, kv_head), to.dtype);
   }
-  for (Index j = filled; j < end; ++j) std::fill_n(to.row(b, j, kv_head), to.dim(), To(0));
+  for (Index j = filled; j < end; ++j) zero_row(dim, to.row(b, j, kv_head), to.dtype);
 }
 
 /// Writes keys [begin, end) of dk and dv: the sums of `parts` chunks, which are added up in the
 /// first one's place, in their order. After the sequence's keys, zeros.
-template <typename Call, typename GradientsOf>
-void write_keys(const Call& call, const BackwardLayout<typename Call::T>& layout, Index b,
-                Index kv_head, Index begin, Index end, Index parts, GradientsOf gradients_of) {
-  using T = typename Call::T;
+template <typename T, typename GradientsOf>
+void write_keys(const BackwardCall<T>& call, const RulesView& rules,
+                const BackwardLayout<T>& layout, Index b, Index kv_head, Index begin, Index end,
+                Index parts, GradientsOf gradients_of) {
   const Index filled = std::clamp(call.source.length(b), begin, end);
   const KeyGradients<T> sums = gradients_of(0);
   for (Index part = 1; part < parts; ++part) {
@@ -173,7 +194,7 @@ void write_keys(const Call& call, const BackwardLayout<typename Call::T>& layout
     add(sums.dk, more.dk, layout.key_row());
     add(sums.dv, more.dv, layout.value_row());
   }
-  const T scale = static_cast<T>(call.rules.scale(call.shape.head_dim));
+  const T scale = static_cast<T>(rules.scale(call.shape.head_dim));
   write_key_rows(call.dk, b, kv_head, begin, filled, end, sums.dk, layout.key_row(), scale);
   write_key_rows(call.dv, b, kv_head, begin, filled, end, sums.dv, layout.value_row(), T(1));
 }
@@ -182,8 +203,8 @@ void write_keys(const Call& call, const BackwardLayout<typename Call::T>& layout
 /// the same numbers of a bias's gradient, one part after the other. Without such a gradient, or
 /// with one that has every dimension of its own, that is a single part. A table of relative biases
 /// has only the heads.
-template <typename Call, typename F>
-void for_each_wave(const Call& call, Index chunks, F fn) {
+template <typename T, typename F>
+void for_each_wave(const BackwardCall<T>& call, Index chunks, F fn) {
   struct Range {
     Index begin, end;
   };
@@ -209,22 +230,22 @@ void for_each_wave(const Call& call, Index chunks, F fn) {
   }
 }
 
-template <typename Call, typename ExecutorT>
-void run_backward(const Call& call, ExecutorT& executor) {
-  using T = typename Call::T;
-  const BackwardPlan<Call> plan(call, concurrency_of(executor));
+/// Runs a checked call.
+template <typename T>
+void run_backward(const BackwardCall<T>& call) {
+  const RulesView rules = call.rules_view();
+  const BackwardPlan<T> plan(call);
   Workspace own;
-  Workspace& workspace = call.backward.workspace ? *call.backward.workspace : own;
-  std::byte* const memory = workspace.reserve(plan.bytes());
+  std::byte* const memory = call.scratch(own).reserve(plan.bytes());
   const RowSums<T> row_sums = plan.row_sums(memory);
   const Index heads = call.shape.num_kv_heads, chunks = plan.chunks();
   const auto sums_of = [&](Index b, Index kv_head, Index chunk) {
     return plan.partial(memory, (b * heads + kv_head) * chunks + chunk);
   };
 
-  find_deltas(call, row_sums.delta, executor);
+  find_deltas(call, row_sums.delta);
   // From here on gradients are written.
-  CommittedExecutor committed(executor);
+  const CommittedExecutor committed(call.executor);
   clear_bias_gradients(call, committed);
   for_each_wave(call, chunks, [&](auto batch, auto kv_heads, auto chunk_range) {
     const Index per_head = chunk_range.end - chunk_range.begin;
@@ -235,28 +256,26 @@ void run_backward(const Call& call, ExecutorT& executor) {
       const Index kv_head = kv_heads.begin + task % per_sequence / per_head;
       // Later chunks first: under a causal mask they are the longest.
       const Index chunk = chunk_range.end - 1 - task % per_head;
-      const RowChunks rows(call.rows(b), heads);
-      if (chunk >= rows.count()) return;
+      const RowChunks row_chunks(call.rows(b), heads);
+      if (chunk >= row_chunks.count()) return;
       if (chunk == 0) clear_unused_queries(call, b, kv_head);
-      BackwardWorker<Call> worker = plan.worker(memory, plan.scratch_slots(task, worker_index));
+      BackwardWorker<T> worker = plan.worker(memory, plan.scratch_slots(task, worker_index));
       const auto sums = chunks > 1 ? sums_of(b, kv_head, chunk) : worker.gradients;
-      run_chunk(call, plan, worker, sums, row_sums, b, kv_head, rows.begin(chunk),
-                rows.begin(chunk + 1));
+      run_chunk(call, rules, plan, worker, sums, row_sums, b, kv_head, row_chunks.begin(chunk),
+                row_chunks.begin(chunk + 1));
       if (chunks > 1) return;
-      write_keys(call, plan.layout, b, kv_head, 0, call.dk.tokens(), 1,
+      write_keys(call, rules, plan.layout, b, kv_head, 0, call.dk.shape.tokens, 1,
                  [&](Index) { return sums; });
     });
   });
-  if constexpr (Call::Rules::has_sinks) {
-    if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, row_sums, committed);
-  }
+  if (!call.backward.sink_gradient.empty()) find_sink_gradient(call, rules, row_sums, committed);
   if (chunks == 1) return;
-  const Index blocks = ceil_div(call.dk.tokens(), block_keys);
+  const Index blocks = ceil_div(call.dk.shape.tokens, block_keys);
   run_tasks(committed, call.shape.batch * heads * blocks, [&](Index task, Index) {
     const Index b = task / blocks / heads, kv_head = task / blocks % heads;
     const Index begin = task % blocks * block_keys;
-    write_keys(call, plan.layout, b, kv_head, begin,
-               (std::min)(begin + block_keys, call.dk.tokens()),
+    write_keys(call, rules, plan.layout, b, kv_head, begin,
+               (std::min)(begin + block_keys, call.dk.shape.tokens),
                RowChunks(call.rows(b), heads).count(),
                [&](Index part) { return sums_of(b, kv_head, part); });
   });
@@ -296,7 +315,7 @@ void attend_backward(
                 "gqa::attend_backward: the last argument must model gqa::Executor");
   using T = AccumulatorOf<ScalarOf<const Query>>;
   using OutScalar = ScalarOf<const Out>;
-  const auto& all_rules = as_rules(rules);
+  detail::require_derivatives<RulesT>();
   const TensorView<const ScalarOf<const Query>> q_view = view(q);
   const TensorView<const OutScalar> out_view = view(out);
   const TensorView<const ScalarOf<const DOut>> dout_view = view(dout);
@@ -306,13 +325,17 @@ void attend_backward(
   const AttendOptions<T> forward{
       .lse = LseView<T>(const_cast<T*>(lse.data()), lse.batch(), lse.num_heads(), lse.q_len()),
       .q_lens = options.q_lens,
-      .positions = options.positions};
+      .positions = options.positions,
+      .workspace = options.workspace};
   const TensorView<OutScalar> out_read(const_cast<OutScalar*>(out_view.data()), out_view.shape(),
                                        out_view.strides());
-  const auto call = detail::make_call("attend_backward", q_view, kv, out_read, all_rules, forward);
-  detail::run_backward(detail::make_backward_call("attend_backward", call, dout_view, view(dq),
-                                                  view(dk), view(dv), options),
-                       executor);
+  const auto parts = detail::any_parts(rules);
+  auto call = detail::make_backward_call<T>(
+      detail::make_call("attend_backward", q_view, kv, out_read, parts, forward,
+                        detail::AnyExecutor(executor)),
+      dout_view, view(dq), view(dk), view(dv), options);
+  detail::check_backward_call("attend_backward", call);
+  detail::run_backward(call);
 }
 
 /// The same over plain tensors k and v.

@@ -16,6 +16,7 @@
 // only the pairs that see one another.
 #pragma once
 
+#include "gqa/kernel/backward_call.hpp"
 #include "gqa/kernel/backward_pack.hpp"
 #include "gqa/kernel/backward_sums.hpp"
 
@@ -26,11 +27,10 @@ inline namespace GQA_ISA {
 /// registers).
 inline constexpr int key_tile = simd::registers >= 32 ? 8 : 4;
 
-template <typename Call>
+template <typename T>
 class BackwardBlock {
  public:
-  using T = typename Call::T;
-  using Rules = typename Call::Rules;
+  using Call = detail::BackwardCall<T>;
   using Pack = simd::Pack<T>;
   using Layout = detail::BackwardLayout<T>;
   using Block = typename detail::PackedBlocks<T>::Block;
@@ -67,30 +67,27 @@ class BackwardBlock {
           clean_keys(carver.take<T>(layout.keys.block_elements())) {}
   };
 
-  /// Rows as QueryRows takes them.
-  BackwardBlock(const Call& call, const Layout& layout, const Scratch& scratch,
-                const detail::RowSums<T>& sums, Index batch, Index kv_head, Index row_begin,
-                Index rows)
+  BackwardBlock(const Call& call, const detail::RulesView& rules, const Layout& layout,
+                const Scratch& scratch, const detail::RowSums<T>& sums, const RowRange& range)
       : call_(call),
-        rules_(call.rules),
+        rules_(rules),
         layout_(layout),
         scratch_(scratch),
         sums_(sums),
-        queries_(call, layout.keys, scratch.queries, batch, kv_head, row_begin, rows),
-        douts_(call.with_dout_as_queries(), layout.values, scratch.douts, batch, kv_head, row_begin,
-               rows),
+        queries_(call, call.q, layout.keys, scratch.queries, range),
+        douts_(call, call.dout, layout.values, scratch.douts, range),
         tiles_(queries_.tiles()),
-        scale_(static_cast<T>(call.rules.scale(call.shape.head_dim))) {
-    const auto row_of = [&](const auto& x) {
-      return [&, batch](Index r) { return x.row(batch, queries_[r].q_index, queries_[r].head); };
+        has_scores_(rules.has_scores()),
+        scale_(static_cast<T>(rules.scale(call.shape.head_dim))) {
+    const Index rows = range.count;
+    const auto fill = [&](const RowStrips& strips, const detail::AnyRows<const std::byte>& x) {
+      return strips.fill(rows, x.shape.dim, x.dtype, [&](Index r) { return row_of(x, r); });
     };
-    const bool finite_q = scratch.q.fill(rows, call.shape.head_dim, row_of(call.q));
-    const bool finite_dout = scratch.dout.fill(rows, call.shape.value_dim, row_of(call.dout));
+    const bool finite_q = fill(scratch.q, call.q), finite_dout = fill(scratch.dout, call.dout);
     finite_rows_ = finite_q && finite_dout;
     std::fill_n(scratch.dq, rows * layout.key_row(), T(0));
     for (Index r = 0; r < rows; ++r) {
-      const auto [q_index, head, q_pos] = queries_[r];
-      const T lse = call.options.lse(batch, head, q_index);
+      const T lse = call.template lse_of<T>(range.batch, queries_[r].head, queries_[r].q_index);
       // A row that sees no key has lse -inf: 2^(S - inf) = 0, where S + inf could be NaN.
       scratch.lse[r] = lse == SoftmaxState<T>::empty_max ? -lse : lse * T(log2e);
       scratch.delta[r] = sums.delta[number(r)];
@@ -103,7 +100,7 @@ class BackwardBlock {
 
   /// Does no row see any key of [k_begin, k_end)?
   bool skips(Index k_begin, Index k_end) const {
-    return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::skip;
+    return queries_.coverage(rules_, 0, rows(), k_begin, k_end) == Coverage::skip;
   }
 
   /// Is some row's lse too coarse? All blocks of keys then go to add_to_sums(), and finish_sums()
@@ -113,7 +110,7 @@ class BackwardBlock {
   /// One block of keys and values, as step() takes it, for the sums of these rows.
   void add_to_sums(const Block& block, Index first, Index keys) {
     Seen seen[max_block_tiles];
-    if (!look(rules_, queries_, first, keys, seen)) return;
+    if (!look(rules_, queries_, first, keys, Coverage::partial, seen)) return;
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       const RowSum* own = scratch_.own + tiles_.begin(tile);
       const auto is_wanted = [](const RowSum& sum) { return sum.is_wanted(); };
@@ -147,7 +144,7 @@ class BackwardBlock {
   /// [64][key_row] and dv [64][value_row].
   void step(const Block& block, Index first, Index keys, T* dk, T* dv) {
     Seen seen[max_block_tiles];
-    if (!look(rules_, queries_, first, keys, seen)) return;
+    if (!look(rules_, queries_, first, keys, Coverage::partial, seen)) return;
 
     // S = Q Kᵀ, dP = dO Vᵀ
     multiply_rows_by_keys(block, seen);
@@ -190,15 +187,11 @@ class BackwardBlock {
 
   /// Writes dq.
   void finish() {
-    const auto row = [&](Index r) {
-      return call_.dq.row(queries_.batch(), queries_[r].q_index, queries_[r].head);
-    };
     constexpr Index ahead = 4;  // rows are far apart: as in put_tokens()
+    const Index dim = call_.shape.head_dim, bytes = dim * detail::element_bytes(call_.dq.dtype);
     for (Index r = 0; r < rows(); ++r) {
-      if (r + ahead < rows()) prefetch_row(row(r + ahead), call_.shape.head_dim);
-      auto* to = row(r);
-      using To = std::remove_cvref_t<decltype(*to)>;
-      for (Index c = 0; c < call_.shape.head_dim; ++c) to[c] = convert<To>(dq(r)[c] * scale_);
+      if (r + ahead < rows()) prefetch_row(row_of(call_.dq, r + ahead), bytes);
+      detail::write_row(dq(r), scale_, dim, row_of(call_.dq, r), call_.dq.dtype);
     }
   }
 
@@ -206,6 +199,11 @@ class BackwardBlock {
   T* weights(Index r) const { return scratch_.weights + r * block_keys; }
   T* dscores(Index r) const { return scratch_.dscores + r * block_keys; }
   T* dq(Index r) const { return scratch_.dq + r * layout_.key_row(); }
+  /// Row r of a tensor.
+  template <typename Byte>
+  Byte* row_of(const detail::AnyRows<Byte>& x, Index r) const {
+    return x.row(queries_.batch(), queries_[r].q_index, queries_[r].head);
+  }
   /// Where row r is in [batch, num_heads, q_len].
   Index number(Index r) const {
     return (queries_.batch() * call_.shape.num_heads + queries_[r].head) * call_.shape.q_len +
@@ -232,7 +230,9 @@ class BackwardBlock {
     T* s = weights(r);
     const Pack scale = Pack::broadcast(scale_);
     for (Index j = 0; j < block_keys; j += Pack::size) (Pack::load(s + j) * scale).store(s + j);
-    if constexpr (Rules::has_scores) apply_rules(r, first, keys);
+    if (!has_scores_) return;
+    T* of_score = scratch_.derivatives;
+    rules_.derivative(queries_.where(r, first), keys, s, of_score, of_score + block_keys);
   }
 
   /// Turns row r of S and dP into P and dS. All 64 keys: those not seen get zeros.
@@ -241,11 +241,11 @@ class BackwardBlock {
     T* ds = dscores(r);
     // Rules first, in a loop of their own.
     const RowSum& own = scratch_.own[r];
-    if (Rules::has_scores || own.is_wanted()) find_scores(r, first, keys);
+    if (has_scores_ || own.is_wanted()) find_scores(r, first, keys);
     if (own.is_wanted()) {
       weigh_by_own_sum(r);
     } else {
-      const Pack factor = Pack::broadcast(Rules::has_scores ? T(log2e) : scale_ * T(log2e));
+      const Pack factor = Pack::broadcast(has_scores_ ? T(log2e) : scale_ * T(log2e));
       const Pack lse = Pack::broadcast(scratch_.lse[r]), delta = Pack::broadcast(scratch_.delta[r]);
       GQA_UNROLL
       for (int j = 0; j < static_cast<int>(block_keys); j += static_cast<int>(Pack::size)) {
@@ -255,10 +255,8 @@ class BackwardBlock {
       }
     }
     hide(r, first, keys, seen, T(0));
-    if constexpr (Rules::num_additive_biases + Rules::num_relative_biases == 1) {
-      add_bias_gradient(r, first, keys);
-    }
-    if constexpr (Rules::has_scores && !Rules::only_shifts) {
+    add_bias_gradient(r, first, keys);
+    if (has_scores_ && !rules_.only_shifts()) {
       for (Index j = 0; j < block_keys; j += Pack::size) {
         (Pack::load(ds + j) * Pack::load(scratch_.derivatives + j)).store(ds + j);
       }
@@ -275,42 +273,23 @@ class BackwardBlock {
     }
   }
 
-  /// The score rules of row r, and their derivatives.
-  void apply_rules(Index r, Index first, Index keys) {
-    T* s = weights(r);
-    T* of_score = scratch_.derivatives;
-    T* of_bias = of_score + block_keys;
-    if constexpr (Rules::template has_pack_derivatives<T>) {
-      for (Index j = 0; j < keys; j += Pack::size) {
-        Pack x = Pack::load(s + j);
-        rules_.score_derivatives(x, queries_.where(r, first + j)).store(of_score + j);
-        x.store(s + j);
-      }
-    } else {
-      for (Index j = 0; j < keys; ++j) {
-        const auto at = rules_.score_derivative(s[j], queries_.where(r, first + j));
-        s[j] = at.score;
-        of_score[j] = at.of_score;
-        of_bias[j] = at.of_bias;
-      }
-    }
-  }
-
   /// Gives what row r doesn't see the weight or score `hidden` and a gradient of 0, whatever came
   /// of it so far.
   void hide(Index r, Index first, Index keys, const Seen& seen, T hidden) {
     const auto hide_key = [&](Index j) {
       weights(r)[j] = hidden;
       dscores(r)[j] = 0;
-      if constexpr (Rules::has_scores) scratch_.derivatives[j] = 0;
+      if (has_scores_) scratch_.derivatives[j] = 0;
     };
     for (int strip = 0; strip < 2; ++strip) {
       const Index begin = strip * strip_width, end = begin + strip_width;
       const Index visible_end =
           seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
       if (seen.strip[strip] == Coverage::partial) {
+        bool visible[strip_width];
+        rules_.see(queries_.where(r, first + begin), visible_end - begin, visible);
         for (Index j = begin; j < visible_end; ++j) {
-          if (!rules_.visible(queries_.where(r, first + j))) hide_key(j);
+          if (!visible[j - begin]) hide_key(j);
         }
       }
       for (Index j = visible_end; j < end; ++j) hide_key(j);
@@ -321,17 +300,16 @@ class BackwardBlock {
   void add_bias_gradient(Index r, Index first, Index keys) {
     const T* ds = dscores(r);
     const T* of_bias = scratch_.derivatives + block_keys;
-    if constexpr (Rules::num_additive_biases == 1) {
-      const auto& bias = call_.backward.bias_gradient;
-      if (!bias) return;
+    if (const auto& bias = call_.backward.bias_gradient) {
       T* to = bias.row(queries_.batch(), queries_[r].head, queries_[r].q_index) + first;
       for (Index j = 0; j < (std::min)(keys, bias.shape().kv_len - first); ++j) {
         if (ds[j] != 0) to[j] += ds[j] * of_bias[j];
       }
-    } else {
-      const RelativeBias& bias = std::get<RelativeBias>(rules_.parts());
-      const auto& table = call_.backward.relative_bias_gradient;
-      for (Index j = 0; j < (table.empty() ? 0 : keys); ++j) {
+    }
+    if (const auto& table = call_.backward.relative_bias_gradient; !table.empty()) {
+      const auto& bias =
+          *static_cast<const RelativeBias*>(rules_.find(detail::PartKind::relative_bias)->part);
+      for (Index j = 0; j < keys; ++j) {
         const Where at = queries_.where(r, first + j);
         const Index i = bias.bucket_of(at.k_pos - at.q_pos) * bias.num_heads + at.head;
         if (ds[j] != 0) table[static_cast<std::size_t>(i)] += ds[j] * of_bias[j];
@@ -387,8 +365,10 @@ class BackwardBlock {
       if (seen[tile].nothing() || !seen[tile].is_partial()) continue;
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
         std::copy(block, block + layout_.keys.block_elements(), clean);
+        bool visible[block_keys];
+        rules_.see(queries_.where(r, first), keys, visible);
         for (Index j = 0; j < keys; ++j) {
-          if (rules_.visible(queries_.where(r, first + j))) continue;
+          if (visible[j]) continue;
           for (Index c = 0; c < dim; ++c) clean[layout_.keys.value_offset(j, c)] = T(0);
         }
         multiply_values(Index{1}, layout_.keys, dscores(r), clean, seen[tile].key_begin,
@@ -413,13 +393,14 @@ class BackwardBlock {
   }
 
   const Call& call_;
-  const Rules& rules_;
+  const detail::RulesView& rules_;
   const Layout& layout_;
   Scratch scratch_;
   const detail::RowSums<T>& sums_;
   QueryRows<T> queries_;
   QueryRows<T> douts_;
   RowTiles tiles_;
+  bool has_scores_;
   T scale_;
   bool finite_rows_ = true;
   bool needs_sums_ = false;

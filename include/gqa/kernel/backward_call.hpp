@@ -5,7 +5,7 @@
 // gradients that come in and the places for those that go out, checked against one another.
 #pragma once
 
-#include "gqa/kernel/call.hpp"
+#include "gqa/kernel/check_call.hpp"
 
 namespace gqa {
 
@@ -59,91 +59,109 @@ struct BackwardOptions {
 
 namespace detail {
 
-/// What the forward pass was (its out is only read), and the gradients.
-template <typename ForwardCall, Scalar DOut, Scalar DQuery, Scalar DKey, Scalar DValue>
-struct BackwardCall : ForwardCall {
-  using T = typename ForwardCall::T;
-  static_assert(std::same_as<AccumulatorOf<DOut>, T> && std::same_as<AccumulatorOf<DQuery>, T> &&
-                    std::same_as<AccumulatorOf<DKey>, T> && std::same_as<AccumulatorOf<DValue>, T>,
-                "gqa: gradients are double if the queries are, and only then");
-
-  TensorView<const DOut> dout;  // [batch, q_len, num_heads, value_dim]
-  TensorView<DQuery> dq;        // [batch, q_len, num_heads, head_dim]
-  TensorView<DKey> dk;          // [batch, kv_len, num_kv_heads, head_dim]
-  TensorView<DValue> dv;        // [batch, kv_len, num_kv_heads, value_dim]
-  const BackwardOptions<T>& backward;
-
-  /// The same call with dout in the place of q: rows of dout are packed as rows of q.
-  GQA_TAG Call<DOut, typename decltype(ForwardCall::out)::Value, typename ForwardCall::Source,
-               typename ForwardCall::Rules>
-  with_dout_as_queries() const {
-    return {dout, this->source, this->out, this->rules, this->options, this->shape};
-  }
+/// What the forward pass was (its out is only read), and the gradients. T is what sums are kept in.
+template <typename T>
+struct BackwardCall : AttentionCall {
+  AnyRows<const std::byte> dout;  // [batch, q_len, num_heads, value_dim]
+  AnyRows<std::byte> dq;          // [batch, q_len, num_heads, head_dim]
+  AnyRows<std::byte> dk;          // [batch, kv_len, num_kv_heads, head_dim]
+  AnyRows<std::byte> dv;          // [batch, kv_len, num_kv_heads, value_dim]
+  BackwardOptions<T> backward;
 };
 
-template <typename T, typename... Parts>
-GQA_TAG void check_rule_gradients(const char* who, const Rules<Parts...>& rules,
-                                  const AttentionShape& shape, const BackwardOptions<T>& options) {
-  using All = Rules<Parts...>;
+inline namespace GQA_ISA {
+
+template <typename T>
+void check_rule_gradients(const char* who, const RulesView& rules, const AttentionShape& shape,
+                          const BackwardOptions<T>& options) {
   const auto sinks = std::ssize(options.sink_gradient);
-  require(sinks == 0 || All::has_sinks, who,
+  require(sinks == 0 || rules.has_sinks(), who,
           ": the rules have no SinkLogits that sink_gradient could be of");
   require(sinks == 0 || sinks == shape.num_heads, who, ": sink_gradient has ", sinks,
           " numbers for num_heads ", shape.num_heads);
   const DenseGradient<T>& bias = options.bias_gradient;
   const auto table = std::ssize(options.relative_bias_gradient);
-  require(!bias || All::num_additive_biases == 1, who,
-          ": bias_gradient is of one AdditiveBias, the rules have ", All::num_additive_biases);
-  require(table == 0 || All::num_relative_biases == 1, who,
-          ": relative_bias_gradient is of one RelativeBias, the rules have ",
-          All::num_relative_biases);
-  constexpr int biases = All::num_additive_biases + All::num_relative_biases;
-  require((!bias && table == 0) || biases == 1, who,
-          ": gradients of biases are of rules with one of them, these have ", biases);
-  const auto check_bias = [&]<typename P>(const P& part) {
-    if constexpr (is_additive_bias<P>) {
-      if (!bias) return;
-      const auto& have = bias.shape();
-      const auto& want = part.values.shape();
-      require(have.batch == want.batch && have.num_heads == want.num_heads &&
-                  have.q_len == want.q_len && have.kv_len == want.kv_len,
-              who, ": bias_gradient is [", have.batch, ", ", have.num_heads, ", ", have.q_len, ", ",
-              have.kv_len, "], the bias [", want.batch, ", ", want.num_heads, ", ", want.q_len,
-              ", ", want.kv_len, "]");
-    }
-    if constexpr (is_relative_bias<P>) {
-      require(table == 0 || table == std::ssize(part.table), who, ": relative_bias_gradient has ",
-              table, " numbers, the table ", std::ssize(part.table));
-    }
-  };
-  std::apply([&](const auto&... part) { (check_bias(part), ...); }, rules.parts());
+  const Index additive = rules.count(PartKind::additive_bias),
+              relative = rules.count(PartKind::relative_bias);
+  require(!bias || additive == 1, who, ": bias_gradient is of one AdditiveBias, the rules have ",
+          additive);
+  require(table == 0 || relative == 1, who,
+          ": relative_bias_gradient is of one RelativeBias, the rules have ", relative);
+  require((!bias && table == 0) || additive + relative == 1, who,
+          ": gradients of biases are of rules with one of them, these have ", additive + relative);
+  if (bias) {
+    const auto& [part, f] = *rules.find(PartKind::additive_bias);
+    const DenseShape &have = bias.shape(), &want = f->bias_shape(part);
+    require(have.batch == want.batch && have.num_heads == want.num_heads &&
+                have.q_len == want.q_len && have.kv_len == want.kv_len,
+            who, ": bias_gradient is [", have.batch, ", ", have.num_heads, ", ", have.q_len, ", ",
+            have.kv_len, "], the bias [", want.batch, ", ", want.num_heads, ", ", want.q_len, ", ",
+            want.kv_len, "]");
+  }
+  if (table > 0) {
+    const auto* part = static_cast<const RelativeBias*>(rules.find(PartKind::relative_bias)->part);
+    require(table == std::ssize(part->table), who, ": relative_bias_gradient has ", table,
+            " numbers, the table ", std::ssize(part->table));
+  }
 }
 
-/// Completes a checked forward call. Throws std::invalid_argument, prefixed with the caller's name.
-template <typename ForwardCall, Scalar DOut, Scalar DQuery, Scalar DKey, Scalar DValue>
-GQA_TAG auto make_backward_call(const char* who, const ForwardCall& call,
-                                TensorView<const DOut> dout, TensorView<DQuery> dq,
-                                TensorView<DKey> dk, TensorView<DValue> dv,
-                                const BackwardOptions<typename ForwardCall::T>& options) {
-  static_assert(
-      ForwardCall::Rules::is_differentiable,
-      "gqa::attend_backward: a score rule has no derivative. Give it derivative(x, where) "
-      "for float and double x, or `static constexpr bool is_shift = true` if it only adds "
-      "to x; a function of your own is score_function(function, derivative)");
+/// check_call() for a backward call.
+template <typename T>
+void check_backward_call(const char* who, BackwardCall<T>& call) {
+  check_call(who, call);
+  const RulesView rules = call.rules_view();
+  require(rules.is_differentiable(), who,
+          ": a score rule has no derivative: give it derivative(x, where), or `static constexpr "
+          "bool is_shift = true` if it only adds to x");
   const AttentionShape& s = call.shape;
   const auto expect = [who](const char* name, const TensorShape& is, const TensorShape& expected) {
     require(is == expected, who, ": ", name, " is ", is, ", expected ", expected);
   };
-  expect("dout", dout.shape(), {s.batch, s.q_len, s.num_heads, s.value_dim});
-  expect("dq", dq.shape(), {s.batch, s.q_len, s.num_heads, s.head_dim});
-  for (const auto& [name, shape, dim] :
-       {std::tuple("dk", dk.shape(), s.head_dim), std::tuple("dv", dv.shape(), s.value_dim)}) {
-    // After the longest sequence there may be room in the keys, and then in their gradients.
+  expect("dout", call.dout.shape, {s.batch, s.q_len, s.num_heads, s.value_dim});
+  expect("dq", call.dq.shape, {s.batch, s.q_len, s.num_heads, s.head_dim});
+  const Index room = call.dk.shape.tokens;  // after the longest sequence there may be more
+  const auto expect_keys = [&](const char* name, const TensorShape& shape, Index dim) {
     require(shape.tokens >= s.kv_len, who, ": ", name, " is ", shape, " for ", s.kv_len, " keys");
-    expect(name, shape, {s.batch, dk.tokens(), s.num_kv_heads, dim});
+    expect(name, shape, {s.batch, room, s.num_kv_heads, dim});
+  };
+  expect_keys("dk", call.dk.shape, s.head_dim);
+  expect_keys("dv", call.dv.shape, s.value_dim);
+  check_rule_gradients(who, rules, s, call.backward);
+}
+
+}  // namespace GQA_ISA
+
+/// Refuses to compile for rules that the gradient can't pass through; a RuleSet is asked when it is
+/// used.
+template <RulesOrPart RulesT>
+GQA_TAG constexpr void require_derivatives() {
+  if constexpr (is_rules<RulesT>) {
+    static_assert(
+        RulesT::is_differentiable,
+        "gqa::attend_backward: a score rule has no derivative. Give it derivative(x, where) "
+        "for float and double x, or `static constexpr bool is_shift = true` if it only adds "
+        "to x; a function of your own is score_function(function, derivative)");
+  } else if constexpr (ScoreRule<RulesT>) {
+    require_derivatives<Rules<RulesT>>();
   }
-  check_rule_gradients(who, call.rules, s, options);
-  return BackwardCall<ForwardCall, DOut, DQuery, DKey, DValue>{call, dout, dq, dk, dv, options};
+}
+
+/// The call that a front door was given: that of the forward pass, and the gradients.
+template <typename T, Scalar DOut, Scalar DQuery, Scalar DKey, Scalar DValue>
+GQA_TAG BackwardCall<T> make_backward_call(const AttentionCall& forward,
+                                           const TensorView<const DOut>& dout,
+                                           const TensorView<DQuery>& dq, const TensorView<DKey>& dk,
+                                           const TensorView<DValue>& dv,
+                                           const BackwardOptions<T>& options) {
+  static_assert(std::same_as<AccumulatorOf<DOut>, T> && std::same_as<AccumulatorOf<DQuery>, T> &&
+                    std::same_as<AccumulatorOf<DKey>, T> && std::same_as<AccumulatorOf<DValue>, T>,
+                "gqa: gradients are double if the queries are, and only then");
+  return {forward,
+          AnyRows<const std::byte>(dout),
+          AnyRows<std::byte>(dq),
+          AnyRows<std::byte>(dk),
+          AnyRows<std::byte>(dv),
+          options};
 }
 
 }  // namespace detail

@@ -15,7 +15,7 @@
 // double.
 #pragma once
 
-#include "gqa/kernel/rows_kv.hpp"
+#include "gqa/core/any_rows.hpp"
 #include "gqa/kernel/seen.hpp"
 
 namespace gqa::detail {
@@ -59,17 +59,18 @@ class PackedBlocks {
   /// Forgets what is packed.
   void clear() { std::fill_n(state_, blocks_, State::empty); }
 
-  /// Block i, of `keys` keys.
-  template <Scalar Key>
-  Block get(const RowsKv<Key>& source, Index batch, Index kv_head, Index i, Index keys) {
+  /// Block i, of `keys` keys, of a user's rows.
+  Block get(const AnySource& source, Index batch, Index kv_head, Index i, Index keys) {
     T* const k = keys_ + i * layout_.keys.block_elements();
     T* const v = values_ + i * layout_.values.block_elements();
     if (state_[i] == State::empty) {
-      source.for_each_run(batch, kv_head, i * block_keys, i * block_keys + keys,
-                          [&](const RowRun<Key>& run) {
-                            pack(layout_.keys, run.keys, run.key_stride, run.count, k);
-                            pack(layout_.values, run.values, run.value_stride, run.count, v);
-                          });
+      with_scalar(source.dtype(), [&]<typename Key>(Key) {
+        source.for_each_run<RowRun<Key>>(
+            batch, kv_head, i * block_keys, i * block_keys + keys, [&](const RowRun<Key>& run) {
+              pack(layout_.keys, run.keys, run.key_stride, run.count, k);
+              pack(layout_.values, run.values, run.value_stride, run.count, v);
+            });
+      });
       const bool finite = all_finite(k, layout_.keys.value_begin());
       state_[i] = finite ? State::finite : State::not_finite;
     }
@@ -121,13 +122,12 @@ class RowStrips {
 
   /// Fills in rows row(0) … row(rows - 1) of `dim` numbers. Are they finite?
   template <typename Row>
-  bool fill(Index rows, Index dim, Row row) const {
+  bool fill(Index rows, Index dim, Dtype dtype, Row row) const {
     for (Index channel = 0; channel < padded_dim_; channel += strip_width) {
       const Index w = width(channel), count = std::clamp<Index>(dim - channel, 0, w);
       for (Index r = 0; r < rows; ++r) {
         T* to = strip(rows, channel) + r * w;
-        const auto* from = row(r) + channel;
-        for (Index c = 0; c < count; ++c) to[c] = convert<T>(from[c]);
+        copy_row(row(r) + channel * element_bytes(dtype), dtype, count, to);
         std::fill(to + count, to + w, T(0));
       }
     }

@@ -8,7 +8,6 @@
 #pragma once
 
 #include "gqa/kernel/backward_block.hpp"
-#include "gqa/kernel/backward_call.hpp"
 #include "gqa/parallel/tasks.hpp"
 
 namespace gqa {
@@ -53,13 +52,11 @@ struct KeyGradients {
 };
 
 /// What a worker needs for one task.
-template <typename Call>
+template <typename T>
 struct BackwardWorker {
-  using T = typename Call::T;
-
   PackedBlocks<T> packed;
   KeyGradients<T> gradients;  // where chunks have none of their own
-  typename BackwardBlock<Call>::Scratch block;
+  typename BackwardBlock<T>::Scratch block;
 
   BackwardWorker(Carver& carver, const BackwardLayout<T>& layout, Index blocks, Index rows,
                  bool has_gradients)
@@ -69,12 +66,10 @@ struct BackwardWorker {
 };
 
 /// The tasks and the scratch of a call.
-template <typename Call>
+template <typename T>
 class BackwardPlan {
  public:
-  using T = typename Call::T;
-
-  BackwardPlan(const Call& call, Index concurrency)
+  explicit BackwardPlan(const BackwardCall<T>& call)
       : layout(call.shape.head_dim, call.shape.value_dim),
         blocks_(ceil_div(call.shape.kv_len, block_keys)) {
     Index most_rows = 1;
@@ -93,9 +88,9 @@ class BackwardPlan {
     partial_bytes_ = chunks_ > 1 ? part.bytes() : 0;
     const Index tasks = call.shape.batch * call.shape.num_kv_heads * chunks_;
     workers_ = partials_ + partial_bytes_ * static_cast<std::size_t>(tasks);
-    scratch_slots = ScratchSlots::of(concurrency, tasks);
+    scratch_slots = ScratchSlots::of(call.executor.concurrency(), tasks);
     Carver one;
-    BackwardWorker<Call>(one, layout, blocks_, block_rows_, chunks_ == 1);
+    BackwardWorker<T>(one, layout, blocks_, block_rows_, chunks_ == 1);
     worker_bytes_ = one.bytes();
     bytes_ = workers_ + worker_bytes_ * static_cast<std::size_t>(scratch_slots.count);
   }
@@ -113,9 +108,9 @@ class BackwardPlan {
     Carver carver(memory + partials_ + static_cast<std::size_t>(task) * partial_bytes_);
     return KeyGradients<T>(carver, layout, blocks_);
   }
-  BackwardWorker<Call> worker(std::byte* memory, Index i) const {
+  BackwardWorker<T> worker(std::byte* memory, Index i) const {
     Carver carver(memory + workers_ + static_cast<std::size_t>(i) * worker_bytes_);
-    return BackwardWorker<Call>(carver, layout, blocks_, block_rows_, chunks_ == 1);
+    return BackwardWorker<T>(carver, layout, blocks_, block_rows_, chunks_ == 1);
   }
 
   BackwardLayout<T> layout;

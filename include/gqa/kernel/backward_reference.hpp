@@ -15,7 +15,7 @@
 
 #include "gqa/core/vector.hpp"
 #include "gqa/kernel/backward_call.hpp"
-#include "gqa/kernel/rows_kv.hpp"
+#include "gqa/kernel/reference.hpp"
 #include "gqa/layout/pack.hpp"
 #include "gqa/ops/softmax_state.hpp"
 
@@ -24,30 +24,31 @@ namespace detail {
 inline namespace GQA_ISA {
 
 /// Adds up the gradients of one KV head.
-template <typename Call>
+template <typename T>
 class ReferenceGradient {
  public:
-  using T = typename Call::T;
-
-  ReferenceGradient(const Call& call, Index batch, Index kv_head)
+  ReferenceGradient(const BackwardCall<T>& call, const RulesView& rules, const void* source,
+                    CopyRows copy_rows, Index batch, Index kv_head)
       : call_(call),
-        b_(batch),
+        rules_(rules),
+        sequence_(call.sequence(batch)),
         kv_head_(kv_head),
-        kv_len_(call.source.length(batch)),
-        scale_(call.rules.scale(call.shape.head_dim)),
+        kv_len_(sequence_.length),
+        scale_(rules.scale(call.shape.head_dim)),
         k_(size(kv_len_ * call.shape.head_dim)),
         v_(size(kv_len_ * call.shape.value_dim)),
         dk_(k_.size()),
         dv_(v_.size()),
         present_(std::make_unique<bool[]>(size(kv_len_))) {
-    copy_rows(call.source, b_, kv_head, k_.data(), v_.data(), present_.get());
+    copy_rows(source, batch, kv_head, k_.data(), v_.data(), present_.get());
   }
 
   void add_row(Index h, Index i) {
     const AttentionShape& shape = call_.shape;
-    const Index dim = shape.head_dim, value_dim = shape.value_dim;
-    const auto* q = call_.q.row(b_, i, h);
-    const auto* dout = call_.dout.row(b_, i, h);
+    const Index dim = shape.head_dim, value_dim = shape.value_dim, b = sequence_.batch;
+    Vector<double> q(size(dim)), dout(size(value_dim));
+    copy_row(call_.q.row(b, i, h), call_.q.dtype, dim, q.data());
+    copy_row(call_.dout.row(b, i, h), call_.dout.dtype, value_dim, dout.data());
     struct Pair {
       Index j;
       double p, dp, of_score, of_bias;
@@ -55,24 +56,25 @@ class ReferenceGradient {
     Vector<Pair> pairs;  // what the row sees
 
     // t = rules(scale q·k), dp = dout vᵀ
-    const double sink = convert<double>(call_.rules.sink(h));
+    const double sink = static_cast<double>(rules_.sink(h));
     double max = sink;
     for (Index j = 0; j < kv_len_; ++j) {
-      const Where where{.batch = b_,
+      const Where where{.batch = b,
                         .head = h,
                         .q_index = i,
                         .k_index = j,
-                        .q_pos = call_.q_pos(b_, i),
-                        .k_pos = first_position(call_.source, b_) + j};
-      if (!present_[size(j)] || !call_.rules.visible(where)) continue;
+                        .q_pos = call_.q_pos(sequence_, i),
+                        .k_pos = sequence_.first_position + j};
+      if (!present_[size(j)] || !rules_.visible(where)) continue;
       double s = 0, dp = 0;
-      for (Index c = 0; c < dim; ++c) s += convert<double>(q[c]) * k_[size(j * dim + c)];
-      for (Index c = 0; c < value_dim; ++c) {
-        dp += convert<double>(dout[c]) * v_[size(j * value_dim + c)];
+      for (Index c = 0; c < dim; ++c) s += q[size(c)] * k_[size(j * dim + c)];
+      for (Index c = 0; c < value_dim; ++c) dp += dout[size(c)] * v_[size(j * value_dim + c)];
+      double t = s * scale_, of_score = 1, of_bias = 1;
+      for (const ScoreStage stage : {ScoreStage::capped, ScoreStage::biased}) {
+        rules_.derivative_stage(stage, where, 1, &t, &of_score, &of_bias);
       }
-      const auto t = call_.rules.score_derivative(s * scale_, where);
-      if (!(t.score <= max)) max = t.score;
-      pairs.push_back({j, t.score, dp, t.of_score, t.of_bias});
+      if (!(t <= max)) max = t;
+      pairs.push_back({j, t, dp, of_score, of_bias});
     }
 
     // p = softmax(t), p·dp
@@ -88,46 +90,45 @@ class ReferenceGradient {
       const double dt = p * (dp - mean), ds = scale_ * dt * of_score;
       for (Index c = 0; c < dim; ++c) {
         dq[size(c)] += ds * k_[size(j * dim + c)];
-        dk_[size(j * dim + c)] += ds * convert<double>(q[c]);
+        dk_[size(j * dim + c)] += ds * q[size(c)];
       }
-      for (Index c = 0; c < value_dim; ++c) {
-        dv_[size(j * value_dim + c)] += p * convert<double>(dout[c]);
-      }
+      for (Index c = 0; c < value_dim; ++c) dv_[size(j * value_dim + c)] += p * dout[size(c)];
       if (const auto& bias = call_.backward.bias_gradient) {
-        bias.row(b_, h, i)[j] += static_cast<T>(dt * of_bias);
+        bias.row(b, h, i)[j] += static_cast<T>(dt * of_bias);
       }
-      if constexpr (Call::Rules::num_relative_biases == 1) {
-        if (const auto& table = call_.backward.relative_bias_gradient; !table.empty()) {
-          const Index distance = first_position(call_.source, b_) + j - call_.q_pos(b_, i);
-          const Index bucket = std::get<RelativeBias>(call_.rules.parts()).bucket_of(distance);
-          table[size(bucket * shape.num_heads + h)] += static_cast<T>(dt * of_bias);
-        }
+      if (const auto& table = call_.backward.relative_bias_gradient; !table.empty()) {
+        const Index distance = sequence_.first_position + j - call_.q_pos(sequence_, i);
+        const auto* bias =
+            static_cast<const RelativeBias*>(rules_.find(PartKind::relative_bias)->part);
+        table[size(bias->bucket_of(distance) * shape.num_heads + h)] +=
+            static_cast<T>(dt * of_bias);
       }
     }
     if (!call_.backward.sink_gradient.empty() && !pairs.empty()) {
       call_.backward.sink_gradient[size(h)] -= static_cast<T>(p_sink / sum * mean);
     }
-    write(call_.dq.row(b_, i, h), dq.data(), dim);
+    write(call_.dq, b, i, h, dq.data());
   }
 
   void write_keys() const {
+    const AttentionShape& shape = call_.shape;
     for (Index j = 0; j < kv_len_; ++j) {
-      write(call_.dk.row(b_, j, kv_head_), dk_.data() + j * call_.shape.head_dim,
-            call_.shape.head_dim);
-      write(call_.dv.row(b_, j, kv_head_), dv_.data() + j * call_.shape.value_dim,
-            call_.shape.value_dim);
+      write(call_.dk, sequence_.batch, j, kv_head_, dk_.data() + j * shape.head_dim);
+      write(call_.dv, sequence_.batch, j, kv_head_, dv_.data() + j * shape.value_dim);
     }
   }
 
  private:
   static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
-  template <typename To>
-  static void write(To* to, const double* from, Index n) {
-    std::transform(from, from + n, to, convert<To, double>);
+  static void write(const AnyRows<std::byte>& to, Index b, Index token, Index head,
+                    const double* from) {
+    write_row(from, 1.0, to.shape.dim, to.row(b, token, head), to.dtype);
   }
 
-  const Call& call_;
-  Index b_, kv_head_, kv_len_;
+  const BackwardCall<T>& call_;
+  const RulesView& rules_;
+  Sequence sequence_;
+  Index kv_head_, kv_len_;
   double scale_;
   Vector<double> k_, v_;    // [kv_len, head_dim], [kv_len, value_dim]
   Vector<double> dk_, dv_;  // likewise
@@ -135,11 +136,32 @@ class ReferenceGradient {
 };
 
 /// Zeroes everything that a backward pass adds to, or that belongs to no query or key.
+inline void zero_all(const AnyRows<std::byte>& x) {
+  for (Index b = 0; b < x.shape.batch; ++b) {
+    for (Index t = 0; t < x.shape.tokens; ++t) {
+      for (Index h = 0; h < x.shape.heads; ++h) zero_row(x.shape.dim, x.row(b, t, h), x.dtype);
+    }
+  }
+}
+
+/// A checked call.
 template <typename T>
-void zero(const TensorView<T>& x) {
-  for (Index b = 0; b < x.batch(); ++b) {
-    for (Index t = 0; t < x.tokens(); ++t) {
-      for (Index h = 0; h < x.heads(); ++h) std::fill_n(x.row(b, t, h), x.dim(), T(0));
+void run_reference_backward(const BackwardCall<T>& call, const void* source, CopyRows copy_rows) {
+  const RulesView rules = call.rules_view();
+  for (const auto* gradient : {&call.dq, &call.dk, &call.dv}) zero_all(*gradient);
+  const BackwardOptions<T>& options = call.backward;
+  std::fill_n(options.bias_gradient.data(),
+              options.bias_gradient ? options.bias_gradient.size() : 0, T(0));
+  std::fill(options.relative_bias_gradient.begin(), options.relative_bias_gradient.end(), T(0));
+  std::fill(options.sink_gradient.begin(), options.sink_gradient.end(), T(0));
+  for (Index b = 0; b < call.shape.batch; ++b) {
+    for (Index kv_head = 0; kv_head < call.shape.num_kv_heads; ++kv_head) {
+      ReferenceGradient<T> gradient(call, rules, source, copy_rows, b, kv_head);
+      const Index group = call.shape.group();
+      for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+        for (Index i = 0; i < call.q_len(b); ++i) gradient.add_row(h, i);
+      }
+      gradient.write_keys();
     }
   }
 }
@@ -153,38 +175,25 @@ void zero(const TensorView<T>& x) {
 template <typename DOut, typename Query, KvSource Source, typename DQuery, typename DKey,
           typename DValue, RulesOrPart RulesT>
 GQA_TAG void reference_backward(
-    const DOut& dout, const Query& q_in, const Source& kv, DQuery&& dq, DKey&& dk, DValue&& dv,
-    const RulesT& rules_in,
+    const DOut& dout, const Query& q, const Source& kv, DQuery&& dq, DKey&& dk, DValue&& dv,
+    const RulesT& rules,
     const BackwardOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
   using T = AccumulatorOf<ScalarOf<const Query>>;
-  const auto& rules = as_rules(rules_in);
-  const TensorView<const ScalarOf<const Query>> q = view(q_in);
+  detail::require_derivatives<RulesT>();
+  const TensorView<const ScalarOf<const Query>> q_view = view(q);
   const TensorView<const ScalarOf<const DOut>> dout_view = view(dout);
   const AttendOptions<T> forward{.q_lens = options.q_lens, .positions = options.positions};
   // There is no out to be given; this one is of the right shape, and nobody looks into it.
   T nothing = 0;
-  const TensorView<T> out(&nothing, {q.batch(), q.tokens(), q.heads(), kv.value_dim()});
-  const auto call = detail::make_backward_call(
-      "reference_backward", detail::make_call("reference_backward", q, kv, out, rules, forward),
-      dout_view, view(dq), view(dk), view(dv), options);
-
-  detail::zero(call.dq);
-  detail::zero(call.dk);
-  detail::zero(call.dv);
-  std::fill_n(options.bias_gradient.data(),
-              options.bias_gradient ? options.bias_gradient.size() : 0, T(0));
-  std::fill(options.relative_bias_gradient.begin(), options.relative_bias_gradient.end(), T(0));
-  std::fill(options.sink_gradient.begin(), options.sink_gradient.end(), T(0));
-  for (Index b = 0; b < call.shape.batch; ++b) {
-    for (Index kv_head = 0; kv_head < call.shape.num_kv_heads; ++kv_head) {
-      detail::ReferenceGradient gradient(call, b, kv_head);
-      const Index group = call.shape.group();
-      for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-        for (Index i = 0; i < call.q_len(b); ++i) gradient.add_row(h, i);
-      }
-      gradient.write_keys();
-    }
-  }
+  const TensorView<T> out(&nothing,
+                          {q_view.batch(), q_view.tokens(), q_view.heads(), kv.value_dim()});
+  const auto parts = detail::any_parts(rules);
+  auto call =
+      detail::make_backward_call<T>(detail::make_call("reference_backward", q_view, kv, out, parts,
+                                                      forward, detail::AnyExecutor()),
+                                    dout_view, view(dq), view(dk), view(dv), options);
+  detail::check_backward_call("reference_backward", call);
+  detail::run_reference_backward(call, &kv, detail::copy_rows_of<Source>);
 }
 
 /// The same over plain tensors, as attend_backward().

@@ -14,23 +14,25 @@ inline namespace GQA_ISA {
 /// Walks the row blocks of several KV heads, a tile each, through keys [begin, end) of a user's
 /// rows, 64 keys of all heads at a time: a token's heads lie side by side, and memory is then read
 /// in whole pages.
-template <typename Source, typename Block, typename Storage>
-void walk_together(const Source& source, const StripLayout<Storage>& layout, Block* heads,
-                   Index count, Index begin, Index end, Storage* packed) {
-  using Run = RowRun<typename Source::Storage>;
+template <typename Storage>
+void walk_together(const AnySource& source, const StripLayout<Storage>& layout,
+                   RowBlock<Storage>* heads, Index count, Index begin, Index end, Storage* packed) {
   const Index length = source.length(heads->batch());
-  const auto run_at = [&](const Block& rows, Index first) {  // of 64 keys, or of the last ones
-    Run run;
-    source.for_each_run(rows.batch(), rows.kv_head(), first, (std::min)(first + block_keys, length),
-                        [&](const Run& part) { run = part; });
+  const auto run_at = [&](const RowBlock<Storage>& rows,
+                          Index first) {  // 64 keys, or the last ones
+    RowRun<Storage> run;
+    source.for_each_run<RowRun<Storage>>(rows.batch(), rows.kv_head(), first,
+                                         (std::min)(first + block_keys, length),
+                                         [&](const RowRun<Storage>& part) { run = part; });
     return run;
   };
   for (Index first = begin; first < end; first += block_keys) {
     const Index keys = (std::min)(block_keys, end - first);
-    for (Block* rows = heads; rows < heads + count; ++rows) {
-      if (rows->skips(first, first + keys)) continue;
-      if (rows->steps_on_rows(first, first + keys)) {
-        const Run run = run_at(*rows, first);
+    for (RowBlock<Storage>* rows = heads; rows < heads + count; ++rows) {
+      const Coverage seen = rows->coverage(first, first + keys);
+      if (seen == Coverage::skip) continue;
+      if (seen == Coverage::full && rows->steps_on_rows(keys)) {
+        const RowRun<Storage> run = run_at(*rows, first);
         if (run.count == block_keys) {
           // What will be read next: of rows a page apart, caches don't hold many for long.
           const bool last_head = rows + 1 == heads + count, last = first + block_keys >= length;
@@ -41,23 +43,22 @@ void walk_together(const Source& source, const StripLayout<Storage>& layout, Blo
         }
       }
       pack_block(source, rows->batch(), rows->kv_head(), first, first + keys, layout, packed);
-      rows->step(packed, first, keys);
+      rows->step(packed, first, keys, seen);
     }
   }
-  for (Block* rows = heads; rows < heads + count; ++rows) rows->finish();
+  for (RowBlock<Storage>* rows = heads; rows < heads + count; ++rows) rows->finish();
 }
 
-template <typename Call, typename ExecutorT>
-void attend_splits(const Call& call, const AttendPlan& plan,
-                   const StripLayout<typename Call::Storage>& layout, const Scratch<Call>& scratch,
-                   ExecutorT& executor) {
+template <KvLayout Layout, typename Storage>
+void attend_splits(const AttentionCall& call, const RulesView& rules, const AttendPlan& plan,
+                   const StripLayout<Storage>& layout, const Scratch<Storage>& scratch) {
   Index splits = 0, all_rows = 0;
   const auto parts = [&](Index b) {
     return sequence_parts(call, scratch.first_split[b + 1] - scratch.first_split[b], b);
   };
   for (Index b = 0; b < call.shape.batch; ++b) {
     scratch.first_split[b] = splits;
-    for_each_split(call, b, [&](Index split) { scratch.splits[splits++] = split; });
+    for_each_split(call, rules, b, [&](Index split) { scratch.splits[splits++] = split; });
     scratch.first_split[b + 1] = splits;
     scratch.first_row[b] = all_rows;
     const SequenceParts n = parts(b);
@@ -65,54 +66,58 @@ void attend_splits(const Call& call, const AttendPlan& plan,
   }
   const TaskList list(scratch.first_task, call.shape.batch, call.shape.num_kv_heads, parts);
   const Index out_row = layout.padded_value_dim();
-  const auto row_block = [&](const Task& task, const auto& worker) {
+  const auto range = [&](const Task& task) {
     const Index begin = task.row_block * max_block_rows;
-    return RowBlockOf<Call>(call, layout, worker.rows, task.batch, task.kv_head, begin,
-                            (std::min)(max_block_rows, call.rows(task.batch) - begin));
+    return RowRange{.batch = task.batch,
+                    .kv_head = task.kv_head,
+                    .begin = begin,
+                    .count = (std::min)(max_block_rows, call.rows(task.batch) - begin)};
   };
 
   // Where the states and outputs of a task of sequence b begin.
   const auto first_row = [&](Index number, Index b) {
     return scratch.first_row[b] + (number - scratch.first_task[b]) * task_rows(call, b);
   };
-  const auto reset = [&](RowBlockOf<Call>& rows, Index number) {
+  const auto reset = [&](RowBlock<Storage>& rows, Index number) {
     const Index row = first_row(number, rows.batch());
     rows.reset(scratch.states + row, scratch.out + row * out_row);
   };
-  run_tasks(executor, plan.tasks / plan.heads_together, [&](Index number, Index worker_index) {
+  run_tasks(call.executor, plan.tasks / plan.heads_together, [&](Index number, Index worker_index) {
     const Index first = number * plan.heads_together;
     const Index b = list.sequence_of(first);
     Task task = list(first, b, parts(b));
     const auto worker = scratch.worker(plan.scratch_slots(number, worker_index));
     const Index begin = scratch.splits[scratch.first_split[b] + task.split] * split_keys;
     const Index end = (std::min)(call.source.length(b), begin + split_keys);
-    if constexpr (Call::Source::layout == KvLayout::rows) {
+    if constexpr (Layout == KvLayout::rows) {
       if (plan.block_rows <= max_tile_rows) {
         Carver more(worker.more);
         for (Index i = 0; i < plan.heads_together; ++i, ++task.kv_head) {
-          auto own = worker;
-          if (i > 0) own.rows = {more, plan.block_rows, layout, worker.rows};
-          reset(*std::construct_at(worker.blocks + i, row_block(task, own)), first + i);
+          auto own = worker.rows;
+          if (i > 0) own = {more, plan.block_rows, layout, worker.rows};
+          reset(*std::construct_at(worker.blocks + i, call, rules, layout, own, range(task)),
+                first + i);
         }
         walk_together(call.source, layout, worker.blocks, plan.heads_together, begin, end,
                       worker.packed);
         return;
       }
     }
-    RowBlockOf<Call> rows = row_block(task, worker);
+    RowBlock<Storage> rows(call, rules, layout, worker.rows, range(task));
     reset(rows, first);
-    if (begin < end && !rows.skips(begin, end)) {
-      walk(call.source, layout, rows, begin, end, worker.packed);
+    const Coverage seen = begin < end ? rows.coverage(begin, end) : Coverage::skip;
+    if (seen != Coverage::skip) {
+      walk<Layout>(call.source, layout, rows, begin, end, seen, worker.packed);
     }
   });
 
   // One task per row block, numbered by its first split; the others return at once.
-  run_tasks(executor, plan.tasks, [&](Index number, Index worker_index) {
+  run_tasks(call.executor, plan.tasks, [&](Index number, Index worker_index) {
     const Index b = list.sequence_of(number);
     const Task task = list(number, b, parts(b));
     if (task.split != 0) return;
     const auto worker = scratch.worker(plan.scratch_slots(number, worker_index));
-    RowBlockOf<Call> rows = row_block(task, worker);
+    RowBlock<Storage> rows(call, rules, layout, worker.rows, range(task));
     const Index total = first_row(number, b);
     const auto out = [&](Index row) { return scratch.out + row * out_row; };
     for (Index split = 1; split < parts(b).splits; ++split) {
@@ -123,7 +128,7 @@ void attend_splits(const Call& call, const AttendPlan& plan,
               out_row);
       }
     }
-    write_rows(call, layout, rows, scratch.states + total, out(total), worker);
+    write_rows<Layout>(call, rules, layout, rows, scratch.states + total, out(total), worker);
   });
 }
 

@@ -81,62 +81,57 @@ struct Explanation {
 
 namespace detail {
 
+inline namespace GQA_ISA {
+
 /// What is visible of a call, by blocks: adds to kv_bytes and flops.
-template <typename Call>
-GQA_TAG void count_work(const Call& call, Explanation& e) {
+inline void count_work(const AttentionCall& call, const RulesView& rules, Index block_bytes,
+                       Explanation& e) {
   const AttentionShape& shape = call.shape;
-  const StripLayout<typename Call::Storage> layout(shape.head_dim, shape.value_dim);
   const double row_flops = 2.0 * static_cast<double>(shape.head_dim + shape.value_dim);
   for (Index b = 0; b < shape.batch; ++b) {
-    const Index length = call.source.length(b), rows = call.rows(b), group = shape.group();
+    const Sequence s = call.sequence(b);
+    const Index rows = call.rows(b), group = shape.group();
     for (Index kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
-      for (Index first = 0; first < length; first += block_keys) {
-        first = (std::max)(first, next_held(call.source, b, first) / block_keys * block_keys);
-        if (first >= length) break;
-        const Index keys = (std::min)(block_keys, length - first);
+      for (Index first = 0; first < s.length; first += block_keys) {
+        first = (std::max)(first, call.source.next_held(b, first) / block_keys * block_keys);
+        if (first >= s.length) break;
+        const Index keys = (std::min)(block_keys, s.length - first);
         bool read = false;
         for (Index row = 0; row < rows; row += max_block_rows) {
           const Index end = (std::min)(rows, row + max_block_rows);
-          Tile tile{.batch = b,
-                    .q_begin = row / group,
-                    .q_end = (end - 1) / group + 1,
-                    .k_begin = first,
-                    .k_end = first + keys,
-                    .k_pos = first + first_position(call.source, b)};
-          std::tie(tile.q_pos_min, tile.q_pos_max) = call.q_pos_range(b, tile.q_begin, tile.q_end);
-          if (call.rules.tile(tile, kv_head * group, group) == Coverage::skip) continue;
+          const Tile tile =
+              tile_of(call, s, row / group, (end - 1) / group + 1, first, first + keys);
+          if (rules.tile(tile, kv_head * group, group) == Coverage::skip) continue;
           read = true;
           e.flops += row_flops * static_cast<double>((end - row) * keys);
         }
-        if (read) e.kv_bytes += static_cast<double>(layout.block_bytes());
+        if (read) e.kv_bytes += static_cast<double>(block_bytes);
       }
     }
   }
 }
 
-inline namespace GQA_ISA {
-
-template <typename Call, typename ExecutorT>
-Explanation explain_call(const Call& call, const MachineLimits& limits, ExecutorT& executor) {
-  using Storage = typename Call::Storage;
+template <typename Storage>
+Explanation explain_call(const AttentionCall& call, const MachineLimits& limits) {
   using Dot = simd::Dot<Storage, Product::outputs>;
-  using T = typename Call::T;
-  const AttendPlan plan = make_plan(call, concurrency_of(executor));
-  if constexpr (Call::Source::layout == KvLayout::rows) {
-    if (plan.packs_kv) {
-      const PackedKv<typename Call::Source> packed(call.source);
-      Explanation e = explain_call(call.with_source(packed), limits, executor);
-      e.packs_kv = true;
-      e.scratch_bytes += packed.bytes();
-      return e;
-    }
+  using T = AccumulatorOf<Storage>;
+  const RulesView rules = call.rules_view();
+  const AttendPlan plan = make_plan<Storage>(call, rules);
+  if (plan.packs_kv) {
+    const PackedKv<Storage> packed(call.source);
+    AttentionCall packed_call = call;
+    packed_call.source = packed;
+    Explanation e = explain_call<Storage>(packed_call, limits);
+    e.packs_kv = true;
+    e.scratch_bytes += packed.bytes();
+    return e;
   }
   constexpr bool dots = !std::same_as<typename Dot::Factor, T>;
-  constexpr bool rows = Call::Source::layout == KvLayout::rows;
+  const bool is_rows = call.source.layout() == KvLayout::rows;
   const StripLayout<Storage> strips(call.shape.head_dim, call.shape.value_dim);
-  const bool as_rows = rows && multiplies_rows(strips) && plan.block_rows <= max_row_tile_rows;
+  const bool as_rows = is_rows && multiplies_rows(strips) && plan.block_rows <= max_row_tile_rows;
   Explanation e{.split_kv = plan.split_kv,
-                .packs_blocks = rows && !as_rows,
+                .packs_blocks = is_rows && !as_rows,
                 .multiplies_rows = as_rows,
                 .isa = simd::isa_name,
                 .storage = scalar_name<Storage>(),
@@ -156,14 +151,14 @@ Explanation explain_call(const Call& call, const MachineLimits& limits, Executor
     e.product = "dot products of pairs";
     e.peak = limits.bf16_flops_per_second;
   }
-  for (Index b = 0; !rows && b < call.shape.batch; ++b) {
+  for (Index b = 0; !is_rows && b < call.shape.batch; ++b) {
     const Index count = call.rows(b),
                 smallest = (count - 1) % max_block_rows + 1;  // the last block
     e.streams_kv |= count > 0 && reads_stream(call, strips, b, smallest);
   }
   e.tile_rows = RowTiles(plan.block_rows).height(0);
   e.tile_registers = tile_registers(static_cast<int>(e.tile_rows));
-  count_work(call, e);
+  count_work(call, rules, strips.block_bytes(), e);
   e.memory_seconds = e.kv_bytes / limits.bytes_per_second;
   e.compute_seconds = e.flops / e.peak;
   return e;
@@ -182,10 +177,12 @@ Explanation explain(const Query& q, const Source& kv, Out&& out, const RulesT& r
                     const AttendOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {},
                     ExecutorT&& executor = Serial{}, const MachineLimits& limits = {}) {
   static_assert(Executor<ExecutorT>, "gqa::explain: this argument must model gqa::Executor");
-  const auto& all_rules = as_rules(rules);
   const TensorView<const ScalarOf<const Query>> q_view = view(q);
-  return detail::explain_call(
-      detail::make_call("explain", q_view, kv, view(out), all_rules, options), limits, executor);
+  const auto parts = detail::any_parts(rules);
+  auto call = detail::make_call("explain", q_view, kv, view(out), parts, options,
+                                detail::AnyExecutor(executor));
+  detail::check_call("explain", call);
+  return detail::explain_call<detail::Native<typename Source::Storage>>(call, limits);
 }
 
 }  // namespace GQA_ISA

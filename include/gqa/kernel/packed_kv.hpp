@@ -11,33 +11,35 @@
 namespace gqa::detail {
 inline namespace GQA_ISA {
 
-template <KvSource Source>
+template <typename StorageT>
 class PackedKv {
  public:
-  using Storage = Native<typename Source::Storage>;
+  using Storage = StorageT;
   static constexpr KvLayout layout = KvLayout::strips;
 
-  explicit PackedKv(const Source& source)
-      : source_(source), layout_(source.head_dim(), source.value_dim()) {}
+  explicit PackedKv(const AnySource& source)
+      : source_(source), layout_(source.head_dim(), source.value_dim()) {
+    for (Index b = 0; b < batch(); ++b) {
+      blocks_per_head_ = (std::max)(blocks_per_head_, ceil_div(length(b), block_keys));
+    }
+  }
 
   /// Bytes that fill() needs: all sequences as long as the longest. Throws std::length_error: where
   /// keys share memory, as those of a head that others repeat, they may be more than memory has.
   std::size_t bytes() const {
     return static_cast<std::size_t>(
         memory_bytes("keys and values packed for attend",
-                     {batch(), num_kv_heads(), blocks_per_head(), layout_.block_bytes()}));
+                     {batch(), num_kv_heads(), blocks_per_head_, layout_.block_bytes()}));
   }
 
   /// Packs everything into `memory`; a task is one block, its heads one after another as in
   /// TaskList.
-  template <typename ExecutorT>
-  void fill(std::byte* memory, ExecutorT& executor) {
+  void fill(std::byte* memory, const AnyExecutor& executor) {
     memory_ = memory;
-    const Index blocks = blocks_per_head();
-    run_tasks(executor, batch() * num_kv_heads() * blocks, [&](Index task, Index) {
-      const Index h = task % num_kv_heads(), block = task / num_kv_heads() % blocks;
-      const Index b = task / num_kv_heads() / blocks, begin = block * block_keys;
-      const Index end = (std::min)(begin + block_keys, length(b));
+    const Index heads = num_kv_heads(), blocks = blocks_per_head_;
+    run_tasks(executor, batch() * heads * blocks, [&](Index task, Index) {
+      const Index h = task % heads, block = task / heads % blocks, b = task / heads / blocks;
+      const Index begin = block * block_keys, end = (std::min)(begin + block_keys, length(b));
       if (begin < end) {
         pack_block(source_, b, h, begin, end, layout_,
                    reinterpret_cast<Storage*>(block_at(b, h, block)));
@@ -50,7 +52,7 @@ class PackedKv {
   Index head_dim() const { return source_.head_dim(); }
   Index value_dim() const { return source_.value_dim(); }
   Index length(Index b) const { return source_.length(b); }
-  Index first_position(Index b) const { return gqa::first_position(source_, b); }
+  Index first_position(Index b) const { return source_.first_position(b); }
 
   template <typename F>
   void for_each_run(Index b, Index kv_head, Index begin, Index end, F&& fn) const {
@@ -61,16 +63,12 @@ class PackedKv {
  private:
   std::byte* block_at(Index b, Index kv_head, Index block) const {
     return memory_ +
-           ((b * num_kv_heads() + kv_head) * blocks_per_head() + block) * layout_.block_bytes();
-  }
-  Index blocks_per_head() const {
-    Index longest = 0;
-    for (Index b = 0; b < batch(); ++b) longest = (std::max)(longest, Index{length(b)});
-    return ceil_div(longest, block_keys);
+           ((b * num_kv_heads() + kv_head) * blocks_per_head_ + block) * layout_.block_bytes();
   }
 
-  const Source& source_;
+  AnySource source_;
   StripLayout<Storage> layout_;
+  Index blocks_per_head_ = 0;
   std::byte* memory_ = nullptr;
 };
 

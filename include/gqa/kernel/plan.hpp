@@ -31,28 +31,21 @@ struct AttendPlan {
 namespace detail {
 inline namespace GQA_ISA {
 
-/// What a task of the call carries. Calls over other sources, queries and outputs share it.
-template <typename Call>
-using RowBlockOf = RowBlock<typename Call::Storage, typename Call::Rules>;
-
 /// The parts of one sequence whose keys are split into `splits`.
-template <typename Call>
-SequenceParts sequence_parts(const Call& call, Index splits, Index b) {
+inline SequenceParts sequence_parts(const AttentionCall& call, Index splits, Index b) {
   return {.row_blocks = ceil_div(call.rows(b), max_block_rows), .splits = splits};
 }
 
 /// Rows of a task of sequence b, but for its last row block, which may have fewer.
-template <typename Call>
-Index task_rows(const Call& call, Index b) {
+inline Index task_rows(const AttentionCall& call, Index b) {
   return (std::min)(call.rows(b), max_block_rows);
 }
 
 /// The scratch of a call, sized and carved by the same lines.
-template <typename Call>
+template <typename Storage>
 struct Scratch {
-  using T = typename Call::T;
-  using Storage = typename Call::Storage;
-  using Block = RowBlockOf<Call>;
+  using T = AccumulatorOf<Storage>;
+  using Block = RowBlock<Storage>;
 
   struct Worker {
     typename Block::Scratch rows;
@@ -90,7 +83,7 @@ struct Scratch {
   Index out_elements() const { return block_rows_ * layout_.padded_value_dim(); }
 
  private:
-  Worker carve_worker(Carver& carver) const {
+  GQA_NOINLINE Worker carve_worker(Carver& carver) const {
     return {.rows = typename Block::Scratch(carver, block_rows_, layout_),
             .blocks = carver.take<Block>(heads_together_),
             .states = carver.take<RowState<T>>(block_rows_),
@@ -129,24 +122,26 @@ struct Scratch {
   std::size_t worker_bytes_ = 0;
 };
 
-template <typename Call>
-AttendPlan make_plan(const Call& call, Index concurrency) {
+template <typename Storage>
+AttendPlan make_plan(const AttentionCall& call, const RulesView& rules) {
   AttendPlan plan;
+  const Index concurrency = call.executor.concurrency();
+  const bool is_rows = call.source.layout() == KvLayout::rows;
   Index tasks = 0, split_tasks = 0, most_rows = 1;
   for (Index b = 0; b < call.shape.batch; ++b) {
     const SequenceParts parts = sequence_parts(call, 1, b);
     tasks += parts.row_blocks * call.shape.num_kv_heads;
     most_rows = (std::max)(most_rows, call.rows(b));
-    plan.packs_kv |= Call::Source::layout == KvLayout::rows && parts.row_blocks > 1;
+    plan.packs_kv |= is_rows && parts.row_blocks > 1;
   }
   // Splits become tasks of their own where there are too few row blocks to go round, and where few
   // queries read a user's rows, which several KV heads' row blocks then walk together.
   const bool too_few = concurrency > 1 && tasks / 4 < concurrency;
-  const bool few_rows = Call::Source::layout == KvLayout::rows && most_rows <= max_tile_rows;
+  const bool few_rows = is_rows && most_rows <= max_tile_rows;
   if (too_few || few_rows) {
     for (Index b = 0; b < call.shape.batch; ++b) {
       Index splits = 0;
-      for_each_split(call, b, [&](Index) { ++splits; });
+      for_each_split(call, rules, b, [&](Index) { ++splits; });
       plan.splits += splits;
       const Index of_sequence =
           sequence_parts(call, 1, b).row_blocks * splits * call.shape.num_kv_heads;
@@ -159,7 +154,7 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   if (few_rows) {
     // As many as make up a page of a token's keys, but not so many that workers go without.
     const Index heads = call.shape.num_kv_heads;
-    const Index key_bytes = call.shape.head_dim * Index{sizeof(typename Call::Storage)};
+    const Index key_bytes = call.shape.head_dim * Index{sizeof(Storage)};
     const Index page = memory_page_bytes / key_bytes;
     const Index fair = concurrency > 1 ? split_tasks / 4 / concurrency : heads;
     plan.heads_together = std::clamp((std::min)(page, fair), Index{1}, heads);
@@ -168,8 +163,8 @@ AttendPlan make_plan(const Call& call, Index concurrency) {
   plan.block_rows = (std::min)(most_rows, max_block_rows);
   plan.tasks = plan.split_kv ? split_tasks : tasks;
   plan.scratch_slots = ScratchSlots::of(concurrency, plan.tasks);
-  const StripLayout<typename Call::Storage> layout(call.shape.head_dim, call.shape.value_dim);
-  plan.scratch_bytes = Scratch<Call>(nullptr, plan, layout, call.shape.batch).bytes;
+  const StripLayout<Storage> layout(call.shape.head_dim, call.shape.value_dim);
+  plan.scratch_bytes = Scratch<Storage>(nullptr, plan, layout, call.shape.batch).bytes;
   return plan;
 }
 

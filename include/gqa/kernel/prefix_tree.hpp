@@ -27,16 +27,11 @@ struct PrefixNode {
 };
 
 /// Which sequences share which splits. Found by where blocks lie, not by what is in them.
-template <KvSource Source>
 class PrefixTree {
  public:
   /// Nothing is allocated: `order` is [batch], `nodes` [2 batch].
-  PrefixTree(const Source& source, Index* order, PrefixNode* nodes)
-      : source_(source),
-        block_bytes_(StripLayout<typename Source::Storage>(source.head_dim(), source.value_dim())
-                         .block_bytes()),
-        order_(order),
-        nodes_(nodes) {
+  PrefixTree(const AnySource& source, Index block_bytes, Index* order, PrefixNode* nodes)
+      : source_(source), block_bytes_(block_bytes), order_(order), nodes_(nodes) {
     const Index batch = source.batch();
     for (Index b = 0; b < batch; ++b) order_[b] = b;
     if (batch > 0) add({.end = batch});
@@ -82,7 +77,7 @@ class PrefixTree {
       Index together = begin + 1;
       for (Index place = together; place < end && first.back(); ++place) {
         if (blocks(order_[place], h, split) != first ||
-            first_position(source_, order_[place]) != first_position(source_, order_[begin])) {
+            source_.first_position(order_[place]) != source_.first_position(order_[begin])) {
           continue;
         }
         std::rotate(order_ + together, order_ + place, order_ + place + 1);
@@ -98,7 +93,7 @@ class PrefixTree {
     const Index begin = split * split_keys, end = begin + split_keys;
     Blocks at{};
     if (source_.length(sequence) < end) return at;
-    source_.for_each_run(sequence, kv_head, begin, end, [&](const StripRun& run) {
+    source_.for_each_run<StripRun>(sequence, kv_head, begin, end, [&](const StripRun& run) {
       for (Index i = 0; i * block_keys < run.count; ++i) {
         at[static_cast<std::size_t>((run.first - begin) / block_keys + i)] =
             run.blocks + i * block_bytes_;
@@ -107,7 +102,7 @@ class PrefixTree {
     return at;
   }
 
-  const Source& source_;
+  AnySource source_;
   Index block_bytes_;
   Index* order_;
   PrefixNode* nodes_;

@@ -11,11 +11,30 @@
 
 namespace gqa {
 
-/// One query row: which token and head it is.
+/// One query row: which token and head of which sequence it is.
 struct QueryRow {
+  Index batch = 0;
   Index q_index = 0;
   Index head = 0;
   Index q_pos = 0;
+};
+
+/// The queries of several sequences, one after the other, as if they were those of one.
+struct JoinedQueries {
+  const Index* sequences;  // [count]
+  const Index* first;      // [count + 1], each one's first query; from any number on
+  Index count;
+};
+
+/// Rows [begin, begin + count) of those that read a KV head: of one sequence, or of several whose
+/// queries are joined; `batch` is then one of them, and all have the same keys at the same
+/// positions. Row r is token r / group and head r % group of the group.
+struct RowRange {
+  Index batch = 0;
+  Index kv_head = 0;
+  Index begin = 0;
+  Index count = 0;
+  const JoinedQueries* joined = nullptr;
 };
 
 inline namespace GQA_ISA {
@@ -34,6 +53,7 @@ class QueryRows {
     QueryRow* row;  // [rows]
     Query* q;       // [tile][padded head_dim / p][rows of the tile][p], and what a pack goes beyond
     Query* given;   // [rows of a tile][row_stride()]: a tile's queries before they are transposed
+    T* numbers;     // [head_dim], of a row of another type
     T* scale;       // [rows], of quantised queries
     T* offset;      // [rows], of quantised queries: minus what the keys' bias adds to a score
 
@@ -42,68 +62,113 @@ class QueryRows {
           q(carver.take<Query>(rows * layout.padded_head_dim() + pack_words * p)),
           given(carver.take<Query>(
               has_words ? (std::min)(rows, Index{max_tile_rows}) * row_stride(layout) : 0)),
+          numbers(carver.take<T>(rows > 0 ? layout.head_dim() : 0)),
           scale(carver.take<T>(is_quantized<Storage> ? rows : 0)),
           offset(carver.take<T>(is_quantized<Storage> ? rows : 0)) {}
   };
 
-  /// Rows [row_begin, row_begin + rows) of those of a sequence that read `kv_head`; row r is token
-  /// r / group and head r % group of the group.
-  template <typename Call>
-  QueryRows(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
-            Index batch, Index kv_head, Index row_begin, Index rows)
+  /// The rows of `range`, whose numbers are in `q`.
+  QueryRows(const detail::AttentionCall& call, const detail::AnyRows<const std::byte>& q,
+            const StripLayout<Storage>& layout, const Scratch& scratch, const RowRange& range)
       : scratch_(scratch),
         padded_head_dim_(layout.padded_head_dim()),
-        batch_(batch),
+        batch_(range.batch),
         group_(call.shape.group()),
-        first_head_(kv_head * group_),
-        first_position_(first_position(call.source, batch)),
-        size_(rows),
-        tiles_(rows) {
-    for (Index r = 0; r < rows; ++r) {
-      const Index q_index = (row_begin + r) / group_;
-      scratch.row[r] = {.q_index = q_index,
-                        .head = first_head_ + (row_begin + r) % group_,
-                        .q_pos = call.q_pos(batch, q_index)};
-      positions_rise_ &= r == 0 || scratch.row[r].q_pos >= scratch.row[r - 1].q_pos;
-    }
+        first_head_(range.kv_head * group_),
+        first_position_(call.source.first_position(range.batch)),
+        size_(range.count),
+        joined_(range.joined != nullptr),
+        tiles_(range.count) {
+    find_rows(call, range);
     const auto given = [&](Index r) {
-      return call.q_row(batch, scratch.row[r].q_index, scratch.row[r].head);
+      const QueryRow& at = scratch.row[r];
+      return call.row(q, at.batch, at.q_index, at.head);
     };
+    const Index bytes = layout.head_dim() * detail::element_bytes(q.dtype);
     constexpr Index ahead = 24;  // rows are far apart, as in put_tokens(), and need be there sooner
-    for (Index r = 0; r < (std::min)(ahead, rows); ++r) prefetch_row(given(r), layout.head_dim());
+    for (Index r = 0; r < (std::min)(ahead, size_); ++r) prefetch_row(given(r), bytes);
     for (Index tile = 0; tile < tiles_.count(); ++tile) {
       if constexpr (!has_words) {
         std::fill_n(scratch.q + tiles_.begin(tile) * padded_head_dim_,
                     tiles_.height(tile) * padded_head_dim_, Query(0));
       }
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
-        if (r + ahead < rows) prefetch_row(given(r + ahead), layout.head_dim());
-        take(given(r), layout, tile, r);
+        if (r + ahead < size_) prefetch_row(given(r + ahead), bytes);
+        take(detail::read_row(given(r), q.dtype, layout.head_dim(), scratch.numbers), layout, tile,
+             r);
       }
       if constexpr (has_words) transpose_tile(layout, tile);
     }
   }
 
   Index size() const { return size_; }
+  /// A sequence that has the rows' keys.
   Index batch() const { return batch_; }
-  /// Query heads first_head() … first_head() + group() - 1 read the rows' KV head.
-  Index first_head() const { return first_head_; }
-  Index group() const { return group_; }
   const QueryRow& operator[](Index r) const { return scratch_.row[r]; }
   /// Row r and a key, for masks and score rules.
   Where where(Index r, Index key) const {
     const QueryRow& at = scratch_.row[r];
-    return {.batch = batch_,
+    return {.batch = at.batch,
             .head = at.head,
             .q_index = at.q_index,
             .k_index = key,
             .q_pos = at.q_pos,
             .k_pos = key + first_position_};
   }
-  /// Rows [begin, end) and keys [k_begin, k_end), of the first row's head.
+  /// What rows [begin, end), end > begin, see of keys [k_begin, k_end).
+  GQA_NOINLINE Coverage coverage(const detail::RulesView& rules, Index begin, Index end,
+                                 Index k_begin, Index k_end) const {
+    if (!joined_) return rules.tile(tile(begin, end, k_begin, k_end), first_head_, group_);
+    Coverage seen = Coverage::partial;
+    for (Index r = begin, next; r < end; r = next) {  // sequence by sequence: what they agree on
+      next = r + 1;
+      while (next < end && scratch_.row[next].batch == scratch_.row[r].batch) ++next;
+      const Coverage own = rules.tile(tile(r, next, k_begin, k_end), first_head_, group_);
+      if (r != begin && own != seen) return Coverage::partial;
+      seen = own;
+    }
+    return seen;
+  }
+  /// The rows, cut into tiles.
+  const RowTiles& tiles() const { return tiles_; }
+  /// A tile's queries, [padded head_dim / p][rows][p].
+  const Query* packed(Index tile) const {
+    return scratch_.q + tiles_.begin(tile) * padded_head_dim_;
+  }
+  /// Of quantised queries: what their product with a key's integers becomes the score by,
+  /// (product + offset) · scale · the key's scale.
+  T scale(Index r) const { return scratch_.scale[r]; }
+  T offset(Index r) const { return scratch_.offset[r]; }
+
+ private:
+  /// Fills in which rows they are.
+  void find_rows(const detail::AttentionCall& call, const RowRange& range) {
+    const JoinedQueries* joined = range.joined;
+    detail::Sequence s = call.sequence(batch_);
+    Index before = 0, end = joined ? joined->first[0] : 0;  // of the sequence's queries, if joined
+    for (Index r = 0; r < size_; ++r) {
+      Index q_index = (range.begin + r) / group_;
+      if (joined) {
+        const Index *first = joined->first, query = first[0] + q_index;
+        if (query >= end) {
+          const Index* next = std::upper_bound(first, first + joined->count + 1, query);
+          s = call.sequence(joined->sequences[next - first - 1]);
+          before = *(next - 1) - first[0];
+          end = *next;
+        }
+        q_index -= before;
+      }
+      scratch_.row[r] = {.batch = s.batch,
+                         .q_index = q_index,
+                         .head = first_head_ + (range.begin + r) % group_,
+                         .q_pos = call.q_pos(s, q_index)};
+      positions_rise_ &= r == 0 || scratch_.row[r].q_pos >= scratch_.row[r - 1].q_pos;
+    }
+  }
+  /// Rows [begin, end) of one sequence and keys [k_begin, k_end), of the first row's head.
   Tile tile(Index begin, Index end, Index k_begin, Index k_end) const {
     const QueryRow* row = scratch_.row;
-    Tile tile{.batch = batch_,
+    Tile tile{.batch = row[begin].batch,
               .head = row[begin].head,
               .q_begin = row[begin].q_index,
               .q_end = row[end - 1].q_index + 1,
@@ -118,18 +183,7 @@ class QueryRows {
     }
     return tile;
   }
-  /// The rows, cut into tiles.
-  const RowTiles& tiles() const { return tiles_; }
-  /// A tile's queries, [padded head_dim / p][rows][p].
-  const Query* packed(Index tile) const {
-    return scratch_.q + tiles_.begin(tile) * padded_head_dim_;
-  }
-  /// Of quantised queries: what their product with a key's integers becomes the score by,
-  /// (product + offset) · scale · the key's scale.
-  T scale(Index r) const { return scratch_.scale[r]; }
-  T offset(Index r) const { return scratch_.offset[r]; }
 
- private:
   static constexpr Index pack_words = simd::Pack<float>::size;
 
   /// From one of the given rows to the next, in numbers: whole packs of words.
@@ -138,8 +192,7 @@ class QueryRows {
   }
 
   /// Takes row r, number by number, to where it is transposed from; or else to its place.
-  template <typename Given>
-  void take(const Given* q, const StripLayout<Storage>& layout, Index tile, Index r) const {
+  void take(const T* q, const StripLayout<Storage>& layout, Index tile, Index r) const {
     const Index head_dim = layout.head_dim(), i = r - tiles_.begin(tile);
     const Index step = has_words ? p : tiles_.height(tile) * p;
     Query* to = has_words ? scratch_.given + i * row_stride(layout)
@@ -201,6 +254,7 @@ class QueryRows {
   Index first_head_;
   Index first_position_;
   Index size_;
+  bool joined_;
   bool positions_rise_ = true;
   RowTiles tiles_;
 };

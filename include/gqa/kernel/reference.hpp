@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gqa/core/vector.hpp"
-#include "gqa/kernel/call.hpp"
+#include "gqa/kernel/check_call.hpp"
 #include "gqa/kernel/rows_kv.hpp"
 #include "gqa/layout/pack.hpp"
 #include "gqa/ops/softmax_state.hpp"
@@ -26,42 +26,55 @@ struct ReferenceOptions : AttendOptions<T> {
   ScoreStage stage = ScoreStage::softmax;
 };
 
-/// attend()'s twin: same arguments, same conventions, same errors; no executor. O(kv_len) memory
-/// per row. Use attend().
-template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT>
-GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const RulesT& rules_in,
-                       const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+namespace detail {
+inline namespace GQA_ISA {
+
+/// copy_rows() of a source's own type.
+using CopyRows = void (*)(const void* source, Index b, Index kv_head, double* keys, double* values,
+                          bool* present);
+template <KvSource Source>
+void copy_rows_of(const void* source, Index b, Index kv_head, double* keys, double* values,
+                  bool* present) {
+  copy_rows(*static_cast<const Source*>(source), b, kv_head, keys, values, present);
+}
+
+/// Where reference() is to show scores, and at which stage.
+struct ShownScores {
+  double* scores = nullptr;
+  ScoreStage stage = ScoreStage::softmax;
+};
+
+/// A checked call.
+inline void run_reference(const AttentionCall& call, const void* source, CopyRows copy_rows,
+                          const ShownScores& shown) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
-  const auto& rules = as_rules(rules_in);
-  const TensorView<const ScalarOf<const Query>> q = view(q_in);
-  const auto call = detail::make_call("reference", q, kv, view(out_in), rules, options);
-  using OutScalar = typename decltype(call.out)::Value;
+  const RulesView rules = call.rules_view();
   const AttentionShape& shape = call.shape;
   const double scale = rules.scale(shape.head_dim);
+  const auto size = [](Index n) { return static_cast<std::size_t>(n); };
+  Vector<double> q_room(size(shape.head_dim)), y(size(shape.value_dim));
 
   for (Index b = 0; b < shape.batch; ++b) {
-    const Index kv_len = kv.length(b);
-    const auto n = static_cast<std::size_t>(kv_len);
+    const Sequence sequence = call.sequence(b);
+    const Index kv_len = sequence.length;
+    const auto n = size(kv_len);
     for (Index kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
-      detail::Vector<double> k(n * static_cast<std::size_t>(shape.head_dim));  // [kv_len, head_dim]
-      detail::Vector<double> v(n *
-                               static_cast<std::size_t>(shape.value_dim));  // [kv_len, value_dim]
-      const auto present = std::make_unique<bool[]>(n);                     // [kv_len]
-      copy_rows(kv, b, kv_head, k.data(), v.data(), present.get());
+      Vector<double> k(n * size(shape.head_dim));        // [kv_len, head_dim]
+      Vector<double> v(n * size(shape.value_dim));       // [kv_len, value_dim]
+      const auto present = std::make_unique<bool[]>(n);  // [kv_len]
+      copy_rows(source, b, kv_head, k.data(), v.data(), present.get());
 
       for (Index h = kv_head * shape.group(); h < (kv_head + 1) * shape.group(); ++h) {
-        for (Index i = 0; i < (call.is_packed() ? call.q_len(b) : shape.q_len); ++i) {
-          const bool exists = i < call.q_len(b);  // else: padding after a shorter sequence
-          const auto* q_row = call.q_row(b, i, h);
-          detail::Vector<double> s(n), p(n);
-          detail::Vector<char> seen(n);
-          const auto show = [&](ScoreStage stage, const detail::Vector<double>& x) {
-            if (!options.scores || options.stage != stage) return;
+        for (Index i = 0; i < (call.is_packed() ? sequence.q_len : shape.q_len); ++i) {
+          const bool exists = i < sequence.q_len;  // else: padding after a shorter sequence
+          Vector<double> s(n), p(n);
+          Vector<char> seen(n);
+          const auto show = [&](ScoreStage stage, const Vector<double>& x) {
+            if (!shown.scores || shown.stage != stage) return;
             double* row =
-                options.scores + ((b * shape.num_heads + h) * shape.q_len + i) * shape.kv_len;
+                shown.scores + ((b * shape.num_heads + h) * shape.q_len + i) * shape.kv_len;
             for (Index j = 0; j < shape.kv_len; ++j) {
-              const bool hidden_from_view = j >= kv_len || !exists;
-              row[j] = hidden_from_view ? 0.0 : x[static_cast<std::size_t>(j)];
+              row[j] = j >= kv_len || !exists ? 0.0 : x[size(j)];
             }
           };
           const auto where = [&](std::size_t j) {
@@ -70,16 +83,17 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
                          .head = h,
                          .q_index = i,
                          .k_index = key,
-                         .q_pos = call.q_pos(b, i),
-                         .k_pos = first_position(kv, b) + key};
+                         .q_pos = call.q_pos(sequence, i),
+                         .k_pos = sequence.first_position + key};
           };
 
           // s = scale q·k
+          const double* q =
+              read_row(call.row(call.q, b, i, h), call.q.dtype, shape.head_dim, q_room.data());
           for (std::size_t j = 0; exists && j < n; ++j) {
             double dot = 0;
             for (Index c = 0; c < shape.head_dim; ++c) {
-              dot += convert<double>(q_row[c]) *
-                     k[j * static_cast<std::size_t>(shape.head_dim) + static_cast<std::size_t>(c)];
+              dot += q[c] * k[j * size(shape.head_dim) + size(c)];
             }
             s[j] = dot * scale;
             seen[j] = present[j] && rules.visible(where(j));
@@ -88,17 +102,17 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
 
           // soft cap, then biases, then masks
           for (std::size_t j = 0; exists && j < n; ++j) {
-            s[j] = rules.template score_stage<ScoreStage::capped>(s[j], where(j));
+            rules.score_stage(ScoreStage::capped, where(j), 1, &s[j]);
           }
           show(ScoreStage::capped, s);
           for (std::size_t j = 0; exists && j < n; ++j) {
-            s[j] = seen[j] ? rules.template score_stage<ScoreStage::biased>(s[j], where(j))
-                           : -infinity;
+            if (seen[j]) rules.score_stage(ScoreStage::biased, where(j), 1, &s[j]);
+            if (!seen[j]) s[j] = -infinity;
           }
           show(ScoreStage::biased, s);
 
           // p = softmax(s), with the sink logit, if any, in the sum
-          const double sink = convert<double>(rules.sink(h));
+          const double sink = static_cast<double>(rules.sink(h));
           double max = sink;
           for (std::size_t j = 0; j < n; ++j) {
             if (seen[j] && !(s[j] <= max)) max = s[j];  // a visible NaN becomes the maximum
@@ -115,26 +129,42 @@ GQA_TAG void reference(const Query& q_in, const Source& kv, Out&& out_in, const 
           show(ScoreStage::softmax, p);
 
           // out = p v, over visible keys: what is hidden doesn't exist, not even as 0 · NaN
-          OutScalar* y = call.out_row(b, i, h);
           for (Index c = 0; c < shape.value_dim; ++c) {
             double o = 0;
             for (std::size_t j = 0; j < n; ++j) {
-              if (seen[j]) {
-                o += p[j] *
-                     v[j * static_cast<std::size_t>(shape.value_dim) + static_cast<std::size_t>(c)];
-              }
+              if (seen[j]) o += p[j] * v[j * size(shape.value_dim) + size(c)];
             }
-            y[c] = convert<OutScalar>(o);
+            y[size(c)] = o;
           }
-          if (options.lse) {
-            using T = AccumulatorOf<ScalarOf<const Query>>;
-            call.lse(b, h, i) =
-                static_cast<T>(exists && sum != 0 ? max + std::log(sum) : -infinity);
+          write_row(y.data(), 1.0, shape.value_dim, call.row(call.out, b, i, h), call.out.dtype);
+          if (call.lse) {
+            const double lse = exists && sum != 0 ? max + std::log(sum) : -infinity;
+            if (call.q.dtype == Dtype::f64) {
+              call.lse_of<double>(b, h, i) = lse;
+            } else {
+              call.lse_of<float>(b, h, i) = static_cast<float>(lse);
+            }
           }
         }
       }
     }
   }
+}
+
+}  // namespace GQA_ISA
+}  // namespace detail
+
+/// attend()'s twin: same arguments, same conventions, same errors; no executor. O(kv_len) memory
+/// per row. Use attend().
+template <typename Query, KvSource Source, typename Out, RulesOrPart RulesT>
+GQA_TAG void reference(const Query& q, const Source& kv, Out&& out, const RulesT& rules,
+                       const ReferenceOptions<AccumulatorOf<ScalarOf<const Query>>>& options = {}) {
+  const TensorView<const ScalarOf<const Query>> q_view = view(q);
+  const auto parts = detail::any_parts(rules);
+  auto call =
+      detail::make_call("reference", q_view, kv, view(out), parts, options, detail::AnyExecutor());
+  detail::check_call("reference", call);
+  detail::run_reference(call, &kv, detail::copy_rows_of<Source>, {options.scores, options.stage});
 }
 
 /// The same over plain tensors, as attend().

@@ -38,22 +38,22 @@ inline namespace GQA_ISA {
 
 /// Do blocks of so many rows of sequence b read keys and values as a stream? Not those of quantised
 /// storage, whose tiles are short: at the end of each, reading pauses.
-template <typename Call, typename Storage>
-bool reads_stream(const Call& call, const StripLayout<Storage>& layout, Index b, Index rows) {
+template <typename Storage>
+bool reads_stream(const detail::AttentionCall& call, const StripLayout<Storage>& layout, Index b,
+                  Index rows) {
   if (rows > few_rows || is_quantized<Storage>) return false;
   const Index blocks = call.source.batch() * call.source.num_kv_heads() *
                        ceil_div(call.source.length(b), block_keys);
-  const Workspace* workspace = call.options.workspace;
-  const std::size_t working_set = workspace ? workspace->working_set() : 0;
+  const std::size_t working_set = call.workspace ? call.workspace->working_set() : 0;
   return blocks * layout.block_bytes() >= large_kv_bytes ||
          working_set >= std::size_t{large_kv_bytes};
 }
 
-template <typename Storage, typename Rules>
+template <typename Storage>
 class RowBlock {
  public:
   using T = AccumulatorOf<Storage>;
-  using Softmax = RowSoftmax<Storage, Rules>;
+  using Softmax = RowSoftmax<Storage>;
   static constexpr bool quantized = is_quantized<Storage>;
 
   /// Scratch of one worker, for blocks of up to `rows` rows.
@@ -73,19 +73,18 @@ class RowBlock {
           clean_values(other.clean_values) {}
   };
 
-  /// Rows as QueryRows takes them. `states` and `out` [rows][padded value_dim] of reset() receive
-  /// the result of step().
-  template <typename Call>
-  RowBlock(const Call& call, const StripLayout<Storage>& layout, const Scratch& scratch,
-           Index batch, Index kv_head, Index row_begin, Index rows)
-      : rules_(call.rules),
+  /// `states` and `out` [rows][padded value_dim] of reset() receive the result of step().
+  GQA_NOINLINE RowBlock(const detail::AttentionCall& call, const detail::RulesView& rules,
+                        const StripLayout<Storage>& layout, const Scratch& scratch,
+                        const RowRange& range)
+      : rules_(rules),
         layout_(layout),
         clean_values_(scratch.clean_values),
-        kv_head_(kv_head),
-        queries_(call, layout, scratch.queries, batch, kv_head, row_begin, rows),
+        kv_head_(range.kv_head),
+        queries_(call, call.q, layout, scratch.queries, range),
         tiles_(queries_.tiles()),
-        softmax_(call.rules, layout, scratch.softmax),
-        may_stream_(reads_stream(call, layout, batch, this->rows())) {}
+        softmax_(rules, layout, scratch.softmax),
+        may_stream_(reads_stream(call, layout, range.batch, range.count)) {}
 
   Index rows() const { return queries_.size(); }
   Index batch() const { return queries_.batch(); }
@@ -100,14 +99,9 @@ class RowBlock {
   /// Starts a new range of keys, whose result goes to `states` and `out`.
   void reset(RowState<T>* states, T* out) { softmax_.reset(rows(), states, out); }
 
-  /// Does no row see any key of [k_begin, k_end)?
-  bool skips(Index k_begin, Index k_end) const {
-    return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::skip;
-  }
-
-  /// Do all rows see all keys of [k_begin, k_end)?
-  bool sees_all(Index k_begin, Index k_end) const {
-    return coverage_of(rules_, queries_, 0, rows(), k_begin, k_end) == Coverage::full;
+  /// What the rows see of keys [k_begin, k_end). Of a full stretch, a step needn't ask again.
+  Coverage coverage(Index k_begin, Index k_end) const {
+    return queries_.coverage(rules_, 0, rows(), k_begin, k_end);
   }
 
   /// How many blocks ahead of step()'s `block` its `later` is to be, unless it is read as a stream.
@@ -122,12 +116,13 @@ class RowBlock {
   /// will be read soon, or null: it is brought to L2 while this one is multiplied, line by line,
   /// which is what makes a decode step take the larger of memory time and compute time rather than
   /// their sum. As a stream, strip after strip, it is the next one.
-  void step(const Storage* block, Index first, Index keys, const Storage* later = nullptr,
-            bool stream = false) {
+  /// `known` is what is known of what the rows see of them: full, or else partial.
+  void step(const Storage* block, Index first, Index keys, Coverage known,
+            const Storage* later = nullptr, bool stream = false) {
     const Prefetch prefetch =
         stream ? stream_prefetch(block, later, 0) : block_prefetch(block, later);
     Seen seen[max_block_tiles];
-    if (!look(rules_, queries_, first, keys, seen)) return;
+    if (!look(rules_, queries_, first, keys, known, seen)) return;
 
     // S = Q Kᵀ. Strips outside, so that a strip of keys stays in L1 for all tiles.
     for_each_strip(tiles_, seen, [&](Index tile, int begin, int end) {
@@ -170,10 +165,9 @@ class RowBlock {
     if (poisoned) add_values_row_by_row(block, first, keys, seen);
   }
 
-  /// Can step_on_rows() be called for keys [k_begin, k_end)?
-  bool steps_on_rows(Index k_begin, Index k_end) const {
-    return k_end - k_begin == block_keys && rows() <= max_row_tile_rows &&
-           multiplies_rows(layout_) && sees_all(k_begin, k_end);
+  /// Can step_on_rows() be called for so many keys?
+  bool steps_on_rows(Index keys) const {
+    return keys == block_keys && rows() <= max_row_tile_rows && multiplies_rows(layout_);
   }
 
   /// step() for 64 keys that lie as rows and that all rows see. The 64 of `later` are brought to L2
@@ -248,8 +242,10 @@ class RowBlock {
       for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
         std::copy(block + layout_.value_begin(), block + layout_.block_elements(),
                   clean + layout_.value_begin());
+        bool visible[block_keys];
+        rules_.see(queries_.where(r, first), keys, visible);
         for (Index j = 0; j < keys; ++j) {
-          if (rules_.visible(queries_.where(r, first + j))) continue;
+          if (visible[j]) continue;
           for (Index c = 0; c < dim; ++c) clean[layout_.value_offset(j, c)] = Storage{};
         }
         multiply_values(Index{1}, layout_, softmax_.weights(r), clean, seen[tile].key_begin,
@@ -259,7 +255,7 @@ class RowBlock {
     }
   }
 
-  const Rules& rules_;
+  const detail::RulesView& rules_;
   const StripLayout<Storage>& layout_;
   Storage* clean_values_;
   Index kv_head_;

@@ -13,7 +13,7 @@
 namespace gqa {
 inline namespace GQA_ISA {
 
-template <typename Storage, typename Rules>
+template <typename Storage>
 class RowSoftmax {
  public:
   using T = AccumulatorOf<Storage>;
@@ -51,13 +51,15 @@ class RowSoftmax {
     }
   };
 
-  RowSoftmax(const Rules& rules, const StripLayout<Storage>& layout, const Scratch& scratch)
+  RowSoftmax(const detail::RulesView& rules, const StripLayout<Storage>& layout,
+             const Scratch& scratch)
       : rules_(rules),
         layout_(layout),
         scratch_(scratch),
+        has_scores_(rules.has_scores()),
         scale_(static_cast<T>(rules.scale(layout.head_dim()) *
-                              (has_scores ? 1.0 : log2e / convert<double>(State::unit)))),
-        scales_differences_(!has_scores && !quantized && scale_ > least_scale),
+                              (has_scores_ ? 1.0 : log2e / convert<double>(State::unit)))),
+        scales_differences_(!has_scores_ && !quantized && scale_ > least_scale),
         difference_scale_((scales_differences_ ? scale_ : T(1)) * unit),
         slack_(quantized ? T(0) : T(8) / difference_scale_) {}
 
@@ -103,7 +105,7 @@ class RowSoftmax {
       if (!scales_differences_) {
         for (Index i = 0; i < packs; ++i) scaled(queries, r, i, block).store(score_pack(r, i));
       }
-      if (has_scores || hides_some) apply_rules(queries, r, first, keys, seen);
+      if (has_scores_ || hides_some) apply_rules(queries, r, first, keys, seen);
     }
 
     // The maxima of all rows come first: a row's weights wait for its maximum, and there is
@@ -137,7 +139,6 @@ class RowSoftmax {
   }
 
  private:
-  static constexpr bool has_scores = Rules::has_scores;
   static constexpr int packs = static_cast<int>(block_keys / Pack::size);
   static constexpr int strip_packs = packs / 2;
   static constexpr T unit = State::unit;
@@ -153,7 +154,7 @@ class RowSoftmax {
     Pack x[std::size_t{packs}];
     GQA_UNROLL
     for (int i = 0; i < packs; ++i) x[i] = scaled(queries, r, i, block);
-    if (has_scores || hides_some) {
+    if (has_scores_ || hides_some) {
       GQA_UNROLL
       for (int i = 0; i < packs; ++i) x[i].store(score_pack(r, i));
       apply_rules(queries, r, first, keys, seen);
@@ -172,7 +173,7 @@ class RowSoftmax {
       sum = sum + x[i];
     }
     sum.store(sums(r));
-    quantize_weights(r, x, block, has_scores || hides_some);
+    quantize_weights(r, x, block, has_scores_ || hides_some);
   }
 
   /// Pack i of the scores of row r.
@@ -237,16 +238,11 @@ class RowSoftmax {
       const Index begin = strip * strip_width, end = begin + strip_width;
       const Index visible_end =
           seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
-      if constexpr (has_scores) {
-        if constexpr (Rules::template has_pack_scores<T>) {
-          for (Index j = begin; j < visible_end; j += Pack::size) {
-            const Pack x = rules_.scores(Pack::load(s + j), queries.where(r, first + j));
-            (x * Pack::broadcast(State::score_factor)).store(s + j);
-          }
-        } else {
-          for (Index j = begin; j < visible_end; ++j) {
-            s[j] = rules_.score(s[j], queries.where(r, first + j)) * State::score_factor;
-          }
+      if (has_scores_ && begin < visible_end) {
+        rules_.score(queries.where(r, first + begin), visible_end - begin, s + begin);
+        const Pack factor = Pack::broadcast(State::score_factor);
+        for (Index j = begin; j < visible_end; j += Pack::size) {
+          (Pack::load(s + j) * factor).store(s + j);
         }
       }
       if (seen.strip[strip] == Coverage::partial) hide(queries, r, first, begin, visible_end);
@@ -258,7 +254,7 @@ class RowSoftmax {
   /// the key.
   void hide(const Queries& queries, Index r, Index first, Index begin, Index end) const {
     T* s = scores(r);
-    if constexpr (Rules::has_range) {
+    if (rules_.has_range()) {
       const KeyRange seen = both(rules_.range(queries.where(r, first)), {0, block_keys});
       const Pack hidden = Pack::broadcast(State::empty_max), lanes = simd::iota<T>();
       for (Index j = begin; j < end; j += Pack::size) {
@@ -268,9 +264,9 @@ class RowSoftmax {
         x.store(s + j);
       }
     } else {
-      for (Index j = begin; j < end; ++j) {
-        s[j] = rules_.visible(queries.where(r, first + j)) ? s[j] : State::empty_max;
-      }
+      bool seen[strip_width];
+      rules_.see(queries.where(r, first + begin), end - begin, seen);
+      for (Index j = begin; j < end; ++j) s[j] = seen[j - begin] ? s[j] : State::empty_max;
     }
   }
 
@@ -291,9 +287,10 @@ class RowSoftmax {
     (factor * Pack::load(sums(r))).store(sums(r));
   }
 
-  const Rules& rules_;
+  const detail::RulesView& rules_;
   const StripLayout<Storage>& layout_;
   Scratch scratch_;
+  bool has_scores_;
   T scale_;
   /// Where nothing comes between scaling a score and subtracting the maximum, and scaling keeps
   /// their order, the differences are scaled instead; maxima aren't scaled until finish().

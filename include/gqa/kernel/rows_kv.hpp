@@ -61,8 +61,6 @@ class RowsKv {
   TensorView<const T> values_;
   std::span<const Index> lengths_;
 };
-static_assert(KvSource<RowsKv<float>>);
-
 /// RowsKv of row-major tensors, maps or views, which must stay.
 template <typename Key, typename Value>
 GQA_TAG auto rows_kv(Key&& keys, Value&& values, const Borrowed<const Index>& lengths = {}) {

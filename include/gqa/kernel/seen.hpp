@@ -30,26 +30,21 @@ struct Seen {
 
 inline namespace GQA_ISA {
 
-/// What rows [begin, end) see of keys [k_begin, k_end).
-template <typename Rules, typename Storage>
-Coverage coverage_of(const Rules& rules, const QueryRows<Storage>& rows, Index begin, Index end,
-                     Index k_begin, Index k_end) {
-  return rules.tile(rows.tile(begin, end, k_begin, k_end), rows.first_head(), rows.group());
-}
-
 /// What each tile of `rows` sees of the block of `keys` keys that begins at `first`; false if none
-/// sees anything, and `seen` is then as it was.
-template <typename Rules, typename Storage>
-bool look(const Rules& rules, const QueryRows<Storage>& rows, Index first, Index keys, Seen* seen) {
+/// sees anything, and `seen` is then as it was. `known` is full, or else partial and to be asked.
+template <typename Storage>
+bool look(const detail::RulesView& rules, const QueryRows<Storage>& rows, Index first, Index keys,
+          Coverage known, Seen* seen) {
   const RowTiles& tiles = rows.tiles();
-  const Coverage block = coverage_of(rules, rows, 0, rows.size(), first, first + keys);
+  const Coverage block =
+      known == Coverage::full ? known : rows.coverage(rules, 0, rows.size(), first, first + keys);
   if (block == Coverage::skip) return false;
   for (Index tile = 0; tile < tiles.count(); ++tile) {
     const auto coverage = [&](Index begin, Index end) {
       if (begin >= keys) return Coverage::skip;
       if (block == Coverage::full) return Coverage::full;
-      return coverage_of(rules, rows, tiles.begin(tile), tiles.begin(tile + 1), first + begin,
-                         first + (std::min)(keys, end));
+      return rows.coverage(rules, tiles.begin(tile), tiles.begin(tile + 1), first + begin,
+                           first + (std::min)(keys, end));
     };
     Seen& at = seen[tile];
     at = {.strip = {coverage(0, strip_width), coverage(strip_width, block_keys)}};

@@ -9,7 +9,6 @@
 #pragma once
 
 #include "gqa/kernel/attend.hpp"
-#include "gqa/kernel/joined_call.hpp"
 #include "gqa/kernel/prefix_tree.hpp"
 
 namespace gqa {
@@ -19,20 +18,18 @@ inline namespace GQA_ISA {
 /// Attention of all rows, node by node from the root: of each row, a state and an output that go on
 /// from the node before. What sequences share comes first, depth by depth, and then what each has
 /// for itself: only that writes results, so that until the last run nothing has been written.
-template <typename Call, typename ExecutorT>
+template <typename Storage>
 class SharedPrefixRun {
  public:
-  using T = typename Call::T;
-  using Joined = JoinedCall<Call>;
-  using Tree = PrefixTree<typename Call::Source>;
+  using T = AccumulatorOf<Storage>;
 
-  SharedPrefixRun(const Call& call, Workspace& workspace, ExecutorT& executor)
-      : call_(call), executor_(executor), layout_(call.shape.head_dim, call.shape.value_dim) {
-    const Index concurrency = concurrency_of(executor);
+  explicit SharedPrefixRun(const AttentionCall& call, const RulesView& rules, Workspace& workspace)
+      : call_(call), rules_(rules), layout_(call.shape.head_dim, call.shape.value_dim) {
+    const Index concurrency = call.executor.concurrency();
     Index queries = 0, longest = 0, parts = 0, most_splits = 1;
     for (Index b = 0; b < call.shape.batch; ++b) {
       Index splits = 0;  // that somebody sees and that may be tasks
-      if (concurrency > 1) for_each_split(call, b, [&](Index) { ++splits; });
+      if (concurrency > 1) for_each_split(call, rules, b, [&](Index) { ++splits; });
       queries += call.q_len(b);
       longest = (std::max)(longest, splits);
       most_splits = (std::max)(most_splits, ceil_div(call.source.length(b), split_keys));
@@ -58,7 +55,7 @@ class SharedPrefixRun {
 
   /// False if nothing is shared; nothing has been done then.
   bool run() {
-    const Tree tree(call_.source, order_, nodes_);
+    const PrefixTree tree(call_.source, layout_.block_bytes(), order_, nodes_);
     if (!tree.shares()) return false;
     first_query_[0] = 0;
     for (Index place = 0; place < call_.shape.batch; ++place) {
@@ -84,7 +81,7 @@ class SharedPrefixRun {
   };
 
   /// The leaves, or the others, of nodes [begin, end), which don't wait for one another.
-  void run_nodes(const Tree& tree, Index begin, Index end, bool leaves) {
+  void run_nodes(const PrefixTree& tree, Index begin, Index end, bool leaves) {
     first_task_[begin] = first_part_[begin] = 0;
     Index splits = 0;  // of the node that has most
     for (Index i = begin; i < end; ++i) {
@@ -108,12 +105,12 @@ class SharedPrefixRun {
     // where most are hidden, and would be asked for in vain.
     const bool split_kv = splits > 1 && count < few_tasks_ && first_part_[end] <= part_rows_;
     if (split_kv) {
-      run_tasks(executor_, count * splits, [&](Index number, Index worker) {
+      run_tasks(call_.executor, count * splits, [&](Index number, Index worker) {
         attend_split(tree, task_of(number % count), number / count,
                      plan_.scratch_slots(number, worker));
       });
     }
-    run_tasks(executor_, count, [&](Index number, Index worker) {
+    run_tasks(call_.executor, count, [&](Index number, Index worker) {
       attend_all(tree, task_of(number), split_kv, plan_.scratch_slots(number, worker));
     });
   }
@@ -129,27 +126,23 @@ class SharedPrefixRun {
     part_states_ = carver.take<RowState<T>>(part_rows_);
     part_out_ = carver.take<T>(part_rows_ * dim);
   }
-  /// Of one kind of task at a time.
-  std::size_t worker_bytes() const {
-    return (std::max)(Scratch<Call>(nullptr, plan_, layout_, 0).bytes,
-                      Scratch<Joined>(nullptr, plan_, layout_, 0).bytes);
-  }
+  std::size_t worker_bytes() const { return Scratch<Storage>(nullptr, plan_, layout_, 0).bytes; }
   /// Rows of a node that read one KV head.
   Index rows(const PrefixNode& node) const {
     return (first_query_[node.end] - first_query_[node.begin]) * call_.shape.group();
   }
   /// Where the state of a task's first row is.
-  Index first_row(const Tree& tree, const NodeTask& task) const {
+  Index first_row(const PrefixTree& tree, const NodeTask& task) const {
     return task.kv_head * (rows_ / call_.shape.num_kv_heads) +
            first_query_[tree[task.node].begin] * call_.shape.group() + task.row;
   }
   /// Where it is among the parts, of the node's split number `split`.
-  Index first_part(const Tree& tree, const NodeTask& task, Index split) const {
+  Index first_part(const PrefixTree& tree, const NodeTask& task, Index split) const {
     const Index heads_before = split * call_.shape.num_kv_heads + task.kv_head;
     return first_part_[task.node] + heads_before * rows(tree[task.node]) + task.row;
   }
   /// Where the keys of a node's splits end.
-  Index end_of_keys(const Tree& tree, const PrefixNode& node) const {
+  Index end_of_keys(const PrefixTree& tree, const PrefixNode& node) const {
     return node.is_leaf() ? Index{call_.source.length(tree.sequence(node.begin))}
                           : node.split_end * split_keys;
   }
@@ -157,26 +150,25 @@ class SharedPrefixRun {
   /// Calls fn(row block, its worker's scratch): of one sequence's rows, or of the rows of several
   /// whose queries are joined.
   template <typename F>
-  void with_block(const Tree& tree, const NodeTask& task, Index worker_index, F fn) const {
+  void with_block(const PrefixTree& tree, const NodeTask& task, Index worker_index, F fn) const {
     const PrefixNode& node = tree[task.node];
-    const auto of = [&]<typename AnyCall>(const AnyCall& call) {
-      const Scratch<AnyCall> scratch(workers_, plan_, layout_, 0);
-      const auto worker = scratch.worker(worker_index);
-      RowBlockOf<AnyCall> block(call, layout_, worker.rows, tree.sequence(node.begin), task.kv_head,
-                                task.row, (std::min)(max_block_rows, rows(node) - task.row));
-      fn(block, worker);
-    };
-    if (node.is_leaf()) {
-      of(call_);
-    } else {
-      of(Joined(call_, {.sequences = order_ + node.begin,
-                        .first = first_query_ + node.begin,
-                        .count = node.end - node.begin}));
-    }
+    const Scratch<Storage> scratch(workers_, plan_, layout_, 0);
+    const auto worker = scratch.worker(worker_index);
+    const JoinedQueries joined{.sequences = order_ + node.begin,
+                               .first = first_query_ + node.begin,
+                               .count = node.end - node.begin};
+    RowBlock<Storage> block(call_, rules_, layout_, worker.rows,
+                            {.batch = tree.sequence(node.begin),
+                             .kv_head = task.kv_head,
+                             .begin = task.row,
+                             .count = (std::min)(max_block_rows, rows(node) - task.row),
+                             .joined = node.is_leaf() ? nullptr : &joined});
+    fn(block, worker);
   }
 
   /// One split of a node, if it has so many, to its place among the parts.
-  void attend_split(const Tree& tree, const NodeTask& task, Index split, Index worker_index) const {
+  void attend_split(const PrefixTree& tree, const NodeTask& task, Index split,
+                    Index worker_index) const {
     const PrefixNode& node = tree[task.node];
     if (split >= node.splits()) return;
     const Index begin = (node.split_begin + split) * split_keys;
@@ -184,16 +176,20 @@ class SharedPrefixRun {
     with_block(tree, task, worker_index, [&](auto& block, const auto& worker) {
       const Index part = first_part(tree, task, split);
       block.reset(part_states_ + part, part_out_ + part * layout_.padded_value_dim());
-      if (!block.skips(begin, end)) walk(call_.source, layout_, block, begin, end, worker.packed);
+      const Coverage seen = block.coverage(begin, end);
+      if (seen != Coverage::skip) {
+        walk<KvLayout::strips>(call_.source, layout_, block, begin, end, seen, worker.packed);
+      }
     });
   }
 
   /// All splits of a node, or what was made of each, and the result of a sequence.
-  void attend_all(const Tree& tree, const NodeTask& task, bool split_kv, Index worker_index) const {
+  void attend_all(const PrefixTree& tree, const NodeTask& task, bool split_kv,
+                  Index worker_index) const {
     const PrefixNode& node = tree[task.node];
     const Index first = first_row(tree, task), dim = layout_.padded_value_dim();
     const Index own = node.split_begin * split_keys, length = end_of_keys(tree, node);
-    with_block(tree, task, worker_index, [&]<typename Block>(Block& block, const auto& worker) {
+    with_block(tree, task, worker_index, [&](auto& block, const auto& worker) {
       const auto merge_all = [&](const RowState<T>* states, const T* out) {
         for (Index r = 0; r < block.rows(); ++r) {
           merge(states_[first + r], out_ + (first + r) * dim, states[r], out + r * dim, dim);
@@ -205,43 +201,45 @@ class SharedPrefixRun {
           merge_all(part_states_ + part, part_out_ + part * dim);
         }
       } else {
-        const auto skips = [&](Index begin, Index end) {
-          return end <= own || begin >= length ||
-                 block.skips((std::max)(begin, own), (std::min)(end, length));
+        const auto coverage = [&](Index begin, Index end) {
+          if (end <= own || begin >= length) return Coverage::skip;
+          return block.coverage((std::max)(begin, own), (std::min)(end, length));
         };
         const std::byte* after = node.is_leaf() ? next_own_keys(tree, task) : nullptr;
-        for_each_split(call_.source, block.batch(), skips, [&](Index split) {
+        for_each_split(call_.source, block.batch(), coverage, [&](Index split, Coverage seen) {
           const Index begin = split * split_keys;
           block.reset(worker.states, worker.out);
-          walk(call_.source, layout_, block, begin, (std::min)(length, begin + split_keys),
-               worker.packed, after);
+          walk<KvLayout::strips>(call_.source, layout_, block, begin,
+                                 (std::min)(length, begin + split_keys), seen, worker.packed,
+                                 after);
           merge_all(worker.states, worker.out);
         });
       }
-      if constexpr (std::same_as<Block, RowBlockOf<Call>>) {
-        write_rows(call_, layout_, block, states_ + first, out_ + first * dim, worker);
+      if (node.is_leaf()) {
+        write_rows<KvLayout::strips>(call_, rules_, layout_, block, states_ + first,
+                                     out_ + first * dim, worker);
       }
     });
   }
 
   /// What the task after a leaf's reads first, for prefetching: its next head, or the next
   /// sequence. (A source goes on with its next head's first key.)
-  const std::byte* next_own_keys(const Tree& tree, const NodeTask& task) const {
+  const std::byte* next_own_keys(const PrefixTree& tree, const NodeTask& task) const {
     const bool last_head = task.kv_head + 1 == call_.shape.num_kv_heads;
     const Index node = last_head ? task.node + 1 : task.node;
     if (node == tree.size() || !tree[node].is_leaf()) return nullptr;
     const Index b = tree.sequence(tree[node].begin), begin = tree[node].split_begin * split_keys;
     const std::byte* keys = nullptr;
     if (begin < call_.source.length(b)) {
-      call_.source.for_each_run(b, last_head ? 0 : task.kv_head + 1, begin, begin + 1,
-                                [&](const StripRun& run) { keys = run.blocks; });
+      call_.source.for_each_run<StripRun>(b, last_head ? 0 : task.kv_head + 1, begin, begin + 1,
+                                          [&](const StripRun& run) { keys = run.blocks; });
     }
     return keys;
   }
 
-  const Call& call_;
-  ExecutorT& executor_;
-  StripLayout<typename Call::Storage> layout_;
+  const AttentionCall& call_;
+  const RulesView& rules_;
+  StripLayout<Storage> layout_;
   AttendPlan plan_;
   Index rows_ = 0;
   Index part_rows_ = 0;
@@ -257,6 +255,18 @@ class SharedPrefixRun {
   T* part_out_;               // the same rows, [padded value_dim] each
   std::byte* workers_;
 };
+
+/// Runs a checked call.
+template <typename Storage>
+void run_shared_prefix(const AttentionCall& call) {
+  const RulesView rules = call.rules_view();
+  Workspace own;
+  if (SharedPrefixRun<Storage>(call, rules, call.scratch(own)).run()) {
+    clear_unused_rows<AccumulatorOf<Storage>>(call);
+  } else {
+    run_call<KvLayout::strips, Storage>(call);
+  }
+}
 
 }  // namespace GQA_ISA
 }  // namespace detail
@@ -275,17 +285,12 @@ void attend_shared_prefix(const Query& q, const Source& kv, Out&& out, const Rul
                           ExecutorT&& executor = Serial{}) {
   static_assert(Executor<ExecutorT>,
                 "gqa::attend_shared_prefix: the last argument must model gqa::Executor");
-  const auto& all_rules = as_rules(rules);
   const TensorView<const ScalarOf<const Query>> q_view = view(q);
-  const auto call =
-      detail::make_call("attend_shared_prefix", q_view, kv, view(out), all_rules, options);
-  Workspace own;
-  Workspace& workspace = options.workspace ? *options.workspace : own;
-  if (detail::SharedPrefixRun(call, workspace, executor).run()) {
-    detail::clear_unused_rows(call);
-  } else {
-    detail::run_call(call, executor);
-  }
+  const auto parts = detail::any_parts(rules);
+  auto call = detail::make_call("attend_shared_prefix", q_view, kv, view(out), parts, options,
+                                detail::AnyExecutor(executor));
+  detail::check_call("attend_shared_prefix", call);
+  detail::run_shared_prefix<detail::Native<typename Source::Storage>>(call);
 }
 
 }  // namespace GQA_ISA

@@ -20,50 +20,48 @@ inline constexpr Index split_keys = 512;
 namespace detail {
 inline namespace GQA_ISA {
 
-/// Calls fn(split) for the splits of sequence b that hold a key which somebody sees, in order.
-/// skips(begin, end) says whether nobody sees any of the keys [begin, end). Steps double while
-/// there is nothing to see, and are halved where there is: nothing is asked twice of a call that
-/// sees everything, and 2,000 splits before a window take about 20 questions.
-template <KvSource Source, typename Skips, typename F>
-void for_each_split(const Source& source, Index b, Skips skips, F fn) {
+/// Calls fn(split, coverage) for the splits of sequence b that hold a key which somebody sees, in
+/// order. coverage(begin, end) says what is seen of the keys [begin, end). Steps double while there
+/// is nothing to see, and are halved where there is: nothing is asked twice of a call that sees
+/// everything, and 2,000 splits before a window take about 20 questions.
+template <typename CoverageOf, typename F>
+void for_each_split(const AnySource& source, Index b, CoverageOf coverage, F fn) {
   const Index length = source.length(b), splits = ceil_div(length, split_keys);
   Index step = 1;
   for (Index split = 0; split < splits;) {
-    const Index held = next_held(source, b, split * split_keys) / split_keys;
+    const Index held = source.next_held(b, split * split_keys) / split_keys;
     if (held > split) {
       split = held;
       continue;
     }
     const Index end = (std::min)(split + step, splits);
-    if (skips(split * split_keys, (std::min)(end * split_keys, length))) {
+    const Coverage seen = coverage(split * split_keys, (std::min)(end * split_keys, length));
+    if (seen == Coverage::skip) {
       split = end;
       step *= 2;
     } else if (step > 1) {
       step /= 2;
     } else {
-      fn(split);
+      fn(split, seen);
       ++split;
     }
   }
 }
 
 /// The same for what any query of sequence b sees. A sequence that sees nothing has split 0.
-template <typename Call, typename F>
-void for_each_split(const Call& call, Index b, F fn) {
+template <typename F>
+void for_each_split(const AttentionCall& call, const RulesView& rules, Index b, F fn) {
+  const Sequence s = call.sequence(b);
   bool any = false;
-  if (call.q_len(b) > 0) {
-    const auto q_pos = call.q_pos_range(b, 0, call.q_len(b));
-    const auto skips = [&](Index begin, Index end) {
-      const Tile tile{.batch = b,
-                      .q_end = call.q_len(b),
-                      .q_pos_min = q_pos.first,
-                      .q_pos_max = q_pos.second,
-                      .k_begin = begin,
-                      .k_end = end,
-                      .k_pos = begin + first_position(call.source, b)};
-      return call.rules.tile(tile, 0, call.shape.num_heads) == Coverage::skip;
+  if (s.q_len > 0) {
+    Tile tile = tile_of(call, s, 0, s.q_len, 0, 0);
+    const auto coverage = [&](Index begin, Index end) {
+      tile.k_begin = begin;
+      tile.k_end = end;
+      tile.k_pos = begin + s.first_position;
+      return rules.tile(tile, 0, call.shape.num_heads);
     };
-    for_each_split(call.source, b, skips, [&](Index split) {
+    for_each_split(call.source, b, coverage, [&](Index split, Coverage) {
       any = true;
       fn(split);
     });

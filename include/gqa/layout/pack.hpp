@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "gqa/core/kv_source.hpp"
+#include "gqa/core/any_source.hpp"
 #include "gqa/layout/quantize.hpp"
 #include "gqa/layout/strips.hpp"
 #include "gqa/simd/arch.hpp"
@@ -210,13 +210,13 @@ void pack_run(const StripLayout<Storage>& layout, const RowRun<T>& run, Storage*
 
 /// Packs keys [begin, end) of a source of rows into the block at `block`; begin is a multiple of 64
 /// and end - begin <= 64. What the keys don't fill becomes zero.
-template <KvSource Source, typename Storage>
-void pack_block(const Source& source, Index batch, Index kv_head, Index begin, Index end,
+template <typename Storage>
+void pack_block(const detail::AnySource& source, Index batch, Index kv_head, Index begin, Index end,
                 const StripLayout<Storage>& layout, Storage* block) {
   const bool filled = end - begin == block_keys && layout.padded_head_dim() == layout.head_dim() &&
                       layout.padded_value_dim() == layout.value_dim();
   if (!filled) zero_tokens(layout, block, 0, block_keys);
-  source.for_each_run(batch, kv_head, begin, end, [&](const RowRun<typename Source::Storage>& run) {
+  source.for_each_run<RowRun<Storage>>(batch, kv_head, begin, end, [&](const RowRun<Storage>& run) {
     pack_run(layout, run, block);
   });
 }

@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "gqa/core/dtype.hpp"
 #include "gqa/core/error.hpp"
-#include "gqa/core/scalar.hpp"
 
 namespace gqa {
 
@@ -25,11 +25,13 @@ inline constexpr Index max_head_dim =
                           : (std::numeric_limits<Index>::max)();
 
 /// Throws std::length_error for more.
-template <StorageType Storage>
-GQA_TAG void check_head_dim(const char* who, Index head_dim) {
-  if (head_dim > max_head_dim<Storage>) {
-    detail::throw_length_error({who, ": head_dim ", head_dim, " exceeds ", max_head_dim<Storage>,
-                                ", beyond which sums of ", scalar_name<Storage>(),
+GQA_TAG inline void check_head_dim(const char* who, Dtype storage, Index head_dim) {
+  const Index most = storage == Dtype::int8   ? max_head_dim<Int8>
+                     : storage == Dtype::int4 ? max_head_dim<Int4>
+                                              : max_head_dim<float>;
+  if (head_dim > most) {
+    detail::throw_length_error({who, ": head_dim ", head_dim, " exceeds ", most,
+                                ", beyond which sums of ", scalar_name(storage),
                                 " products may exceed 32 bits"});
   }
 }

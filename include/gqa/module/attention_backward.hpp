@@ -90,15 +90,10 @@ GQA_TAG TensorView<const T> as_const(const TensorView<T>& x) {
 /// A pass to be trained: queries from x, keys and values from memory (x itself in
 /// self-attention).
 template <typename T>
-struct TrainedPass {
-  AttentionLayer<T> layer;
-  Workspace& workspace;
+struct TrainedPass : AttentionPass<T> {
   TensorView<const T> x;           // [batch, q_len, 1, hidden_size]
   TensorView<const T> memory;      // [batch, kv_len, 1, kv_hidden_size]
-  std::span<const Index> q_lens;   // [batch], or empty: all tokens
-  std::span<const Index> kv_lens;  // likewise, of the memory
-
-  GQA_TAG const MultiHeadAttentionConfig& config() const { return layer.config; }
+  std::span<const Index> kv_lens;  // as q_lens, of the memory
 };
 
 inline namespace GQA_ISA {
@@ -112,13 +107,13 @@ TensorView<T> tokens_of(const TensorView<T>& x, Index b, std::span<const Index> 
 
 /// x wᵀ + b, then the norm and the rotation of its heads. (Rotation knows a sequence's length:
 /// dynamic NTK scaling depends on it.)
-template <typename T, typename ExecutorT>
+template <typename T>
 void project_heads(const TrainedPass<T>& pass, const TensorView<const T>& x, AttentionWeight weight,
                    AttentionWeight bias, std::optional<AttentionWeight> norm,
                    std::span<const Index> lengths, const TensorView<T>& plain,
-                   const TensorView<T>& heads, ExecutorT& executor) {
+                   const TensorView<T>& heads) {
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(x, weights.rows(weight), weights.bias(bias), join_heads(heads), executor);
+  linear(x, weights.rows(weight), weights.bias(bias), join_heads(heads), pass.executor);
   if (!norm) return;  // values
   if (pass.config().qk_norm) {
     std::copy_n(heads.data(), heads.batch() * heads.tokens() * heads.heads() * heads.dim(),
@@ -130,19 +125,19 @@ void project_heads(const TrainedPass<T>& pass, const TensorView<const T>& x, Att
   }
 }
 
-template <typename T, typename RulesT, typename ExecutorT>
-void forward_trained(const TrainedPass<T>& pass, AttentionRecord<T>& record, const TensorView<T>& y,
-                     const RulesT& part, ExecutorT& executor) {
+template <typename T>
+void forward_trained(const TrainedPass<T>& pass, AttentionRecord<T>& record,
+                     const TensorView<T>& y) {
   using enum AttentionWeight;
-  const auto rules = with_scale(as_rules(part), pass.config());
-  project_heads(pass, pass.x, wq, bq, q_norm, pass.q_lens, record.plain_q, record.q, executor);
-  project_heads(pass, pass.memory, wk, bk, k_norm, pass.kv_lens, record.plain_k, record.k,
-                executor);
-  project_heads(pass, pass.memory, wv, bv, std::nullopt, pass.kv_lens, {}, record.v, executor);
-  attend(record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads, rules,
-         {.lse = record.lse, .q_lens = pass.q_lens, .workspace = &pass.workspace}, executor);
+  project_heads(pass, pass.x, wq, bq, q_norm, pass.q_lens, record.plain_q, record.q);
+  project_heads(pass, pass.memory, wk, bk, k_norm, pass.kv_lens, record.plain_k, record.k);
+  project_heads(pass, pass.memory, wv, bv, std::nullopt, pass.kv_lens, {}, record.v);
+  const auto rows = rows_kv(record.k, record.v, pass.kv_lens);
+  AttentionCall call = attention_call<T>(pass, record.q, rows, record.heads);
+  call.lse = record.lse.data();
+  run_call<KvLayout::rows, T>(call);
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(as_const(join_heads(record.heads)), weights.rows(wo), weights.bias(bo), y, executor);
+  linear(as_const(join_heads(record.heads)), weights.rows(wo), weights.bias(bo), y, pass.executor);
 }
 
 /// Turns the gradient of heads as attention read them into that of the projection's output. Rows
@@ -162,13 +157,11 @@ void heads_backward(const TrainedPass<T>& pass, const TensorView<T>& gradients,
 
 /// dx, dmemory (null in self-attention, where dx has both) and the gradients of all weights, which
 /// are added to.
-template <typename T, typename RulesT, typename ExecutorT>
+template <typename T>
 void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& record,
                       const TensorView<const T>& dy, const TensorView<T>& dx,
-                      const TensorView<T>* dmemory, AttentionWeights<T>& dweights,
-                      const RulesT& part, ExecutorT& executor) {
+                      const TensorView<T>* dmemory, AttentionWeights<T>& dweights) {
   using enum AttentionWeight;
-  const auto rules = with_scale(as_rules(part), pass.config());
   const AttentionWeights<T>& weights = pass.layer.weights;
   const auto carve = [&](Carver& carver) {
     const auto like = [&](const TensorView<T>& x) { return take_tensor<T>(carver, x.shape()); };
@@ -183,15 +176,19 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
   };
 
   // y = heads woᵀ + bo
-  linear_backward_input(dy, weights.rows(wo), join_heads(dheads), pass.q_lens, false, executor);
+  linear_backward_input(dy, weights.rows(wo), join_heads(dheads), pass.q_lens, false,
+                        pass.executor);
 
   // heads = softmax(q kᵀ) v
-  attend_backward(dheads, record.q, rows_kv(record.k, record.v, pass.kv_lens), record.heads,
-                  record.lse, dq, dk, dv, rules,
-                  {.q_lens = pass.q_lens, .workspace = &pass.workspace.nested()}, executor);
+  const auto rows = rows_kv(record.k, record.v, pass.kv_lens);
+  BackwardCall<T> call = make_backward_call<T>(
+      attention_call<T>(pass, record.q, rows, record.heads), as_const(dheads), dq, dk, dv, {});
+  call.lse = record.lse.data();
+  check_backward_call("attend_backward", call);
+  run_backward(call);
 
   // The gradients that go out, which nothing was added to so far; from here on all of them are.
-  CommittedExecutor committed(executor);
+  const CommittedExecutor committed(pass.executor);
   linear_backward_weight(dy, as_const(join_heads(record.heads)), dweights.rows(wo), gradient_of(bo),
                          pass.q_lens, committed);
 
@@ -201,10 +198,10 @@ void backward_trained(const TrainedPass<T>& pass, const AttentionRecord<T>& reco
   const auto project_back = [&](const TensorView<T>& gradient, const TensorView<const T>& from,
                                 const TensorView<T>& to, AttentionWeight weight,
                                 AttentionWeight bias, std::span<const Index> lengths, bool add) {
-    const auto rows = as_const(join_heads(gradient));
-    linear_backward_weight(rows, from, dweights.rows(weight), gradient_of(bias), lengths,
+    const auto of_rows = as_const(join_heads(gradient));
+    linear_backward_weight(of_rows, from, dweights.rows(weight), gradient_of(bias), lengths,
                            committed);
-    linear_backward_input(rows, weights.rows(weight), to, lengths, add, committed);
+    linear_backward_input(of_rows, weights.rows(weight), to, lengths, add, committed);
   };
   project_back(dq, pass.x, dx, wq, bq, pass.q_lens, false);
   project_back(dk, pass.memory, dmemory ? *dmemory : dx, wk, bk, pass.kv_lens, !dmemory);

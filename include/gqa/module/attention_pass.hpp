@@ -55,6 +55,8 @@ struct AttentionPass {
   AttentionLayer<T> layer;
   Workspace& workspace;
   std::span<const Index> q_lens;  // [batch], or empty: all tokens
+  AnyExecutor executor;
+  std::span<const AnyPart> rules = {};
 
   GQA_TAG const MultiHeadAttentionConfig& config() const { return layer.config; }
   GQA_TAG Index q_len(Index b, Index tokens) const {
@@ -103,41 +105,52 @@ GQA_TAG std::pair<TensorView<T>, TensorView<T>> reserve_rows(const AttentionPass
   return {rows, take_rows(carver, x, heads_width)};
 }
 
-/// The config's scale, unless the rules bring one.
-template <typename... Parts>
-GQA_TAG auto with_scale(const Rules<Parts...>& rules, const MultiHeadAttentionConfig& config) {
-  if constexpr ((HasScale<Parts> || ...)) {
-    return rules;
-  } else {
-    const double standard = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
-    return rules & Scale{config.scale.value_or(standard)};
-  }
-}
+inline namespace GQA_ISA {
 
-/// Appends the tokens of a pass.
-template <typename T, KvSink<T> Cache>
-GQA_TAG void append(const AttentionPass<T>& pass, const TensorView<T>& k, const TensorView<T>& v,
-                    Cache& cache) {
-  if constexpr (requires { cache.append(k, v, pass.q_lens); }) {
-    cache.append(k, v, pass.q_lens);
-  } else {
-    require(pass.q_lens.empty(), "this cache has no append(k, v, counts), which the ",
-            pass.q_lens.size(), " different lengths need");
-    cache.append(k, v);
-  }
-}
+/// A cache of any type, as a pass uses it. It is not owned.
+template <typename T>
+struct AnyCache {
+  void* cache;
+  AnySource source;
+  void (*attend)(const AttentionCall& call);
+  void (*append_to)(void* cache, const TensorView<T>& k, const TensorView<T>& v,
+                    std::span<const Index> counts);
+  void (*truncate)(void* cache, Index b, Index length);
 
-/// Takes back what a pass has appended.
-template <typename Cache, typename T>
-GQA_TAG void roll_back(const AttentionPass<T>& pass, Cache& cache, Index tokens) {
-  if constexpr (requires { cache.truncate(Index{}, Index{}); }) {
-    for (Index b = 0; b < cache.batch(); ++b) {
-      cache.truncate(b, cache.length(b) - pass.q_len(b, tokens));
+  void append(const AttentionPass<T>& pass, const TensorView<T>& k, const TensorView<T>& v) const {
+    append_to(cache, k, v, pass.q_lens);
+  }
+  /// Takes back what a pass has appended.
+  void roll_back(const AttentionPass<T>& pass, Index tokens) const {
+    for (Index b = 0; b < source.batch(); ++b) {
+      truncate(cache, b, source.length(b) - pass.q_len(b, tokens));
     }
   }
-}
+};
 
-inline namespace GQA_ISA {
+template <typename T, KvSink<T> Cache>
+AnyCache<T> any_cache(Cache& cache) {
+  static_assert(std::same_as<AccumulatorOf<T>, AccumulatorOf<typename Cache::Storage>>,
+                "gqa: a layer in double needs a cache in double, and a layer in float none");
+  const auto append = [](void* to, const TensorView<T>& k, const TensorView<T>& v,
+                         std::span<const Index> counts) {
+    Cache& sink = *static_cast<Cache*>(to);
+    if constexpr (requires { sink.append(k, v, counts); }) {
+      sink.append(k, v, counts);
+    } else {
+      require(counts.empty(), "this cache has no append(k, v, counts), which the ", counts.size(),
+              " different lengths need");
+      sink.append(k, v);
+    }
+  };
+  const auto truncate = [](void* from, Index b, Index length) {
+    if constexpr (requires(Cache& sink) { sink.truncate(b, length); }) {
+      static_cast<Cache*>(from)->truncate(b, length);
+    }
+  };
+  return {&cache, cache, run_call<Cache::layout, Native<typename Cache::Storage>>, append,
+          truncate};
+}
 
 /// q = norm(q), k = norm(k), head by head.
 template <typename T>
@@ -154,15 +167,14 @@ void rotate(const AttentionPass<T>& pass, const TensorView<T>& heads, Index b, I
 }
 
 /// q, k, v = x wqᵀ, x wkᵀ, x wvᵀ: one product, as the weights lie on top of one another.
-template <typename T, typename ExecutorT>
-Activations<T> project(const AttentionPass<T>& pass, const TensorView<const T>& x,
-                       ExecutorT& executor) {
+template <typename T>
+Activations<T> project(const AttentionPass<T>& pass, const TensorView<const T>& x) {
   const MultiHeadAttentionConfig& c = pass.config();
   const Index k_begin = c.query_width(), v_begin = k_begin + c.key_width();
   const auto [qkv, heads] = reserve_rows(pass, x, v_begin + c.value_width());
   const AttentionWeights<T>& weights = pass.layer.weights;
   linear(x, weights.rows(AttentionWeight::wqkv), weights.bias(AttentionWeight::bqkv), qkv,
-         executor);
+         pass.executor);
   return {.q = split_heads(qkv, 0, c.num_heads, c.head_dim),
           .k = split_heads(qkv, k_begin, c.num_kv_heads, c.head_dim),
           .v = split_heads(qkv, v_begin, c.num_kv_heads, c.value_dim),
@@ -170,100 +182,107 @@ Activations<T> project(const AttentionPass<T>& pass, const TensorView<const T>& 
 }
 
 /// The same for queries only.
-template <typename T, typename ExecutorT>
-Activations<T> project_queries(const AttentionPass<T>& pass, const TensorView<const T>& x,
-                               ExecutorT& executor) {
+template <typename T>
+Activations<T> project_queries(const AttentionPass<T>& pass, const TensorView<const T>& x) {
   const MultiHeadAttentionConfig& c = pass.config();
   const auto [q, heads] = reserve_rows(pass, x, c.query_width());
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(x, weights.rows(AttentionWeight::wq), weights.bias(AttentionWeight::bq), q, executor);
+  linear(x, weights.rows(AttentionWeight::wq), weights.bias(AttentionWeight::bq), q, pass.executor);
   return {.q = split_heads(q, 0, c.num_heads, c.head_dim),
           .heads = split_heads(heads, 0, c.num_heads, c.value_dim)};
 }
 
-/// heads = softmax(q kᵀ) v
-template <typename T, KvSource Source, typename RulesT, typename ExecutorT>
-void attend_heads(const AttentionPass<T>& pass, const Activations<T>& a, const Source& source,
-                  const RulesT& rules, ExecutorT& executor) {
-  attend(a.q, source, a.heads, rules,
-         {.q_lens = pass.q_lens, .workspace = &pass.workspace.nested()}, executor);
+/// The call of attend() that a pass makes: queries over keys and values into heads.
+template <typename T>
+AttentionCall attention_call(const AttentionPass<T>& pass, const TensorView<const T>& q,
+                             const AnySource& source, const TensorView<T>& heads) {
+  AttentionCall call{.q = AnyRows<const std::byte>(q),
+                     .source = source,
+                     .out = AnyRows<std::byte>(heads),
+                     .rules = pass.rules,
+                     .executor = pass.executor,
+                     .q_lens = pass.q_lens,
+                     .workspace = &pass.workspace.nested(),
+                     .scale = pass.config().scale};
+  check_call("attend", call);
+  return call;
 }
 
 /// y = heads woᵀ
-template <typename T, typename ExecutorT>
-void project_out(const AttentionPass<T>& pass, const Activations<T>& a, const TensorView<T>& y,
-                 ExecutorT& executor) {
+template <typename T>
+void project_out(const AttentionPass<T>& pass, const Activations<T>& a, const TensorView<T>& y) {
   const AttentionWeights<T>& weights = pass.layer.weights;
   const TensorView<const T> rows(a.heads.data(),
                                  {y.batch(), y.tokens(), 1, pass.config().attention_width()});
-  linear(rows, weights.rows(AttentionWeight::wo), weights.bias(AttentionWeight::bo), y, executor);
+  linear(rows, weights.rows(AttentionWeight::wo), weights.bias(AttentionWeight::bo), y,
+         pass.executor);
 }
 
 /// Throws what attend() would of the rules, while nothing has been changed yet.
-template <typename T, typename RulesT>
-void check_rules(const AttentionPass<T>& pass, const TensorView<const T>& x, const RulesT& rules,
-                 Index kv_len) {
+template <typename T>
+void check_rules(const AttentionPass<T>& pass, const TensorView<const T>& x, Index kv_len) {
   const MultiHeadAttentionConfig& c = pass.config();
-  rules.check(AttentionShape{.batch = x.batch(),
-                             .q_len = x.tokens(),
-                             .kv_len = kv_len,
-                             .num_heads = c.num_heads,
-                             .num_kv_heads = c.num_kv_heads,
-                             .head_dim = c.head_dim,
-                             .value_dim = c.value_dim});
+  RulesView(pass.rules)
+      .check({.batch = x.batch(),
+              .q_len = x.tokens(),
+              .kv_len = kv_len,
+              .num_heads = c.num_heads,
+              .num_kv_heads = c.num_kv_heads,
+              .head_dim = c.head_dim,
+              .value_dim = c.value_dim});
 }
 
 // --- the passes ----------------------------------------------------------------------------------
 
 /// Whole sequences, without a cache.
-template <typename T, typename RulesT, typename ExecutorT>
+template <typename T>
 void self_attention(const AttentionPass<T>& pass, const TensorView<const T>& x,
-                    const TensorView<T>& y, const RulesT& part, ExecutorT& executor) {
-  const auto rules = with_scale(as_rules(part), pass.config());
-  const Activations<T> a = project(pass, x, executor);
+                    const TensorView<T>& y) {
+  const Activations<T> a = project(pass, x);
   normalise(pass.layer, a.q, AttentionWeight::q_norm);
   normalise(pass.layer, a.k, AttentionWeight::k_norm);
   for (Index b = 0; pass.layer.rope && b < x.batch(); ++b) {
     rotate(pass, a.q, b, 0);
     rotate(pass, a.k, b, 0);
   }
-  attend_heads(pass, a, rows_kv(a.k, a.v, pass.q_lens), rules, executor);
-  project_out(pass, a, y, executor);
+  const auto rows = rows_kv(a.k, a.v, pass.q_lens);
+  const AttentionCall call = attention_call<T>(pass, a.q, rows, a.heads);
+  run_packed<T>(call, call.rules_view());  // with strips, as caches have them: no more to compile
+  project_out(pass, a, y);
 }
 
 /// Sequences that go on where the cache ends.
-template <typename T, KvSink<T> Cache, typename RulesT, typename ExecutorT>
+template <typename T>
 void self_attention(const AttentionPass<T>& pass, const TensorView<const T>& x,
-                    const TensorView<T>& y, Cache& cache, const RulesT& part, ExecutorT& executor) {
-  const auto rules = with_scale(as_rules(part), pass.config());
+                    const TensorView<T>& y, const AnyCache<T>& cache) {
   Index kv_len = 0;
   for (Index b = 0; b < x.batch(); ++b) {
-    kv_len = (std::max)(kv_len, cache.length(b) + pass.q_len(b, x.tokens()));
+    kv_len = (std::max)(kv_len, cache.source.length(b) + pass.q_len(b, x.tokens()));
   }
-  check_rules(pass, x, rules, kv_len);
+  check_rules(pass, x, kv_len);
 
-  const Activations<T> a = project(pass, x, executor);
+  const Activations<T> a = project(pass, x);
   normalise(pass.layer, a.q, AttentionWeight::q_norm);
   normalise(pass.layer, a.k, AttentionWeight::k_norm);
   for (Index b = 0; pass.layer.rope && b < x.batch(); ++b) {
-    const Index first = first_position(cache, b) + cache.length(b);
+    const Index first = cache.source.first_position(b) + cache.source.length(b);
     rotate(pass, a.q, b, first);
     rotate(pass, a.k, b, first);
   }
-  append(pass, a.k, a.v, cache);
+  cache.append(pass, a.k, a.v);
   try {
-    attend_heads(pass, a, cache, rules, executor);
-    project_out(pass, a, y, executor);
+    cache.attend(attention_call<T>(pass, a.q, cache.source, a.heads));
+    project_out(pass, a, y);
   } catch (...) {  // no memory for scratch, an executor that fails, a mask that throws
-    roll_back(pass, cache, x.tokens());
+    cache.roll_back(pass, x.tokens());
     throw;
   }
 }
 
 /// Keys and values of an encoder's output.
-template <typename T, KvSink<T> Cache, typename ExecutorT>
-void project_memory(const AttentionPass<T>& pass, const TensorView<const T>& memory, Cache& cache,
-                    ExecutorT& executor) {
+template <typename T>
+void project_memory(const AttentionPass<T>& pass, const TensorView<const T>& memory,
+                    const AnyCache<T>& cache) {
   const MultiHeadAttentionConfig& c = pass.config();
   const Index width = c.key_width() + c.value_width();
   Carver size;
@@ -271,23 +290,22 @@ void project_memory(const AttentionPass<T>& pass, const TensorView<const T>& mem
   Carver carver(pass.workspace.reserve(size.bytes()));
   const auto kv = take_rows(carver, memory, width);
   const AttentionWeights<T>& weights = pass.layer.weights;
-  linear(memory, weights.wkv_rows(), weights.bias(AttentionWeight::bk), kv, executor);
+  linear(memory, weights.wkv_rows(), weights.bias(AttentionWeight::bk), kv, pass.executor);
   const auto k = split_heads(kv, 0, c.num_kv_heads, c.head_dim);
   const auto v = split_heads(kv, c.key_width(), c.num_kv_heads, c.value_dim);
   normalise(pass.layer, k, AttentionWeight::k_norm);
-  append(pass, k, v, cache);
+  cache.append(pass, k, v);
 }
 
 /// Queries against keys and values that are there already.
-template <typename T, KvSource Cache, typename RulesT, typename ExecutorT>
+template <typename T>
 void cross_attention(const AttentionPass<T>& pass, const TensorView<const T>& x,
-                     const TensorView<T>& y, const Cache& memory, const RulesT& part,
-                     ExecutorT& executor) {
-  const auto rules = with_scale(as_rules(part), pass.config());
-  const Activations<T> a = project_queries(pass, x, executor);
+                     const TensorView<T>& y, const AnySource& memory,
+                     void (*attend)(const AttentionCall&)) {
+  const Activations<T> a = project_queries(pass, x);
   normalise(pass.layer, a.q, AttentionWeight::q_norm);
-  attend_heads(pass, a, memory, rules, executor);
-  project_out(pass, a, y, executor);
+  attend(attention_call<T>(pass, a.q, memory, a.heads));
+  project_out(pass, a, y);
 }
 
 }  // namespace GQA_ISA

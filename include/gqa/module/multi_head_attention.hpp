@@ -105,14 +105,16 @@ class MultiHeadAttention {
     check_self("forward");
     check_all_set("forward");
     Workspace own;
-    const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, q_lens};
+    const auto parts = detail::any_parts(rules);
+    const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, q_lens,
+                                        detail::AnyExecutor(executor), parts};
     if constexpr (KvSink<Cache, T>) {
       if (cache) {
         check_cache("forward", *cache, in.batch());
-        return detail::self_attention(pass, in, out, *cache, rules, executor);
+        return detail::self_attention(pass, in, out, detail::any_cache<T>(*cache));
       }
     }
-    detail::self_attention(pass, in, out, rules, executor);
+    detail::self_attention(pass, in, out);
   }
   template <typename X, typename Y, RulesOrPart RulesT = Causal, typename ExecutorT = const Serial>
   GQA_TAG void forward(const X& x, Y&& y, std::nullptr_t, Workspace* workspace = nullptr,
@@ -138,8 +140,9 @@ class MultiHeadAttention {
     check_set("project_memory",
               {AttentionWeight::wk, AttentionWeight::wv, AttentionWeight::k_norm});
     Workspace own;
-    detail::project_memory(detail::AttentionPass<T>{layer(), workspace ? *workspace : own, lengths},
-                           in, cache, executor);
+    const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, lengths,
+                                        detail::AnyExecutor(executor)};
+    detail::project_memory(pass, in, detail::any_cache<T>(cache));
   }
 
   /// Cross-attention, second half, for every step of the decoder: queries from x [batch, tokens,
@@ -157,8 +160,12 @@ class MultiHeadAttention {
     check_q_lens("cross", in, q_lens);
     check_set("cross", {AttentionWeight::wq, AttentionWeight::wo, AttentionWeight::q_norm});
     Workspace own;
-    detail::cross_attention(detail::AttentionPass<T>{layer(), workspace ? *workspace : own, q_lens},
-                            in, out, memory, rules, executor);
+    const auto parts = detail::any_parts(rules);
+    const detail::AttentionPass<T> pass{layer(), workspace ? *workspace : own, q_lens,
+                                        detail::AnyExecutor(executor), parts};
+    detail::cross_attention(
+        pass, in, out, detail::AnySource(memory),
+        detail::run_call<Cache::layout, detail::Native<typename Cache::Storage>>);
   }
 
   // --- training ---
@@ -170,10 +177,12 @@ class MultiHeadAttention {
                        Workspace* workspace = nullptr, const RulesT& rules = Causal{},
                        ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {}) const {
     Workspace own;
-    const auto pass = self_pass("forward", x, workspace ? *workspace : own, q_lens);
+    const auto parts = detail::any_parts(rules);
+    const auto pass =
+        self_pass("forward", x, workspace ? *workspace : own, q_lens, parts, executor);
     const auto out = output("forward", pass.x, y);
     record.resize(config_, pass.x.batch(), pass.x.tokens(), pass.x.tokens());
-    detail::forward_trained(pass, record, out, rules, executor);
+    detail::forward_trained(pass, record, out);
   }
 
   /// The gradients of forward(x, y, record): from dy that of x into dx, tensors of x's shape and
@@ -188,12 +197,15 @@ class MultiHeadAttention {
                         const RulesT& rules = Causal{}, ExecutorT&& executor = Serial{},
                         std::span<const Index> q_lens = {}) const {
     Workspace own;
-    const auto pass = self_pass("backward", x, workspace ? *workspace : own, q_lens);
+    const auto parts = detail::any_parts(rules);
+    detail::require_derivatives<RulesT>();
+    const auto pass =
+        self_pass("backward", x, workspace ? *workspace : own, q_lens, parts, executor);
     const auto incoming = input("backward", dy, "hidden_size", config_.hidden_size);
     const auto out = output("backward", pass.x, dx);
-    check_backward("backward", pass, incoming, record, gradients, rules);
+    check_backward("backward", pass, incoming, record, gradients);
     const TensorView<T>* no_memory = nullptr;
-    detail::backward_trained(pass, record, incoming, out, no_memory, gradients, rules, executor);
+    detail::backward_trained(pass, record, incoming, out, no_memory, gradients);
   }
 
   /// Cross-attention from x to `memory` [batch, memory_len, kv_hidden_size] that keeps in `record`
@@ -205,11 +217,12 @@ class MultiHeadAttention {
                      ExecutorT&& executor = Serial{}, std::span<const Index> q_lens = {},
                      std::span<const Index> memory_lens = {}) const {
     Workspace own;
-    const auto pass =
-        cross_pass("cross", x, memory, workspace ? *workspace : own, q_lens, memory_lens);
+    const auto parts = detail::any_parts(rules);
+    const auto pass = cross_pass("cross", x, memory, workspace ? *workspace : own, q_lens,
+                                 memory_lens, parts, executor);
     const auto out = output("cross", pass.x, y);
     record.resize(config_, pass.x.batch(), pass.x.tokens(), pass.memory.tokens());
-    detail::forward_trained(pass, record, out, rules, executor);
+    detail::forward_trained(pass, record, out);
   }
 
   /// The gradients of cross(x, memory, y, record), as backward(); that of the memory into dmemory.
@@ -222,29 +235,35 @@ class MultiHeadAttention {
                               std::span<const Index> q_lens = {},
                               std::span<const Index> memory_lens = {}) const {
     Workspace own;
-    const auto pass =
-        cross_pass("cross_backward", x, memory, workspace ? *workspace : own, q_lens, memory_lens);
+    const auto parts = detail::any_parts(rules);
+    detail::require_derivatives<RulesT>();
+    const auto pass = cross_pass("cross_backward", x, memory, workspace ? *workspace : own, q_lens,
+                                 memory_lens, parts, executor);
     const auto incoming = input("cross_backward", dy, "hidden_size", config_.hidden_size);
     const auto out = output("cross_backward", pass.x, dx);
     const TensorView<T> memory_out = output("cross_backward", pass.memory, dmemory);
-    check_backward("cross_backward", pass, incoming, record, gradients, rules);
-    detail::backward_trained(pass, record, incoming, out, &memory_out, gradients, rules, executor);
+    check_backward("cross_backward", pass, incoming, record, gradients);
+    detail::backward_trained(pass, record, incoming, out, &memory_out, gradients);
   }
 
  private:
-  template <typename X>
+  template <typename X, typename ExecutorT>
   GQA_TAG detail::TrainedPass<T> self_pass(const char* who, const X& x, Workspace& workspace,
-                                           std::span<const Index> q_lens) const {
+                                           std::span<const Index> q_lens,
+                                           std::span<const detail::AnyPart> rules,
+                                           ExecutorT& executor) const {
     const auto in = input(who, x, "hidden_size", config_.hidden_size);
     check_q_lens(who, in, q_lens);
     check_self(who);
     check_all_set(who);
-    return {layer(), workspace, in, in, q_lens, q_lens};
+    return {{layer(), workspace, q_lens, detail::AnyExecutor(executor), rules}, in, in, q_lens};
   }
-  template <typename X, typename Memory>
+  template <typename X, typename Memory, typename ExecutorT>
   GQA_TAG detail::TrainedPass<T> cross_pass(const char* who, const X& x, const Memory& memory,
                                             Workspace& workspace, std::span<const Index> q_lens,
-                                            std::span<const Index> memory_lens) const {
+                                            std::span<const Index> memory_lens,
+                                            std::span<const detail::AnyPart> rules,
+                                            ExecutorT& executor) const {
     const auto in = input(who, x, "hidden_size", config_.hidden_size);
     const auto from = input(who, memory, "kv_hidden_size", config_.kv_hidden_size);
     check_no_rope(who);
@@ -253,12 +272,12 @@ class MultiHeadAttention {
     check_q_lens(who, in, q_lens);
     check_q_lens(who, from, memory_lens);
     check_all_set(who);
-    return {layer(), workspace, in, from, q_lens, memory_lens};
+    return {
+        {layer(), workspace, q_lens, detail::AnyExecutor(executor), rules}, in, from, memory_lens};
   }
-  template <typename RulesT>
   GQA_TAG void check_backward(const char* who, const detail::TrainedPass<T>& pass,
                               const TensorView<const T>& dy, const AttentionRecord<T>& record,
-                              const AttentionWeights<T>& gradients, const RulesT& rules) const {
+                              const AttentionWeights<T>& gradients) const {
     require(dy.shape() == pass.x.shape(), who, ": x is ", detail::HiddenShape{pass.x.shape()},
             ", dy is ", detail::HiddenShape{dy.shape()});
     const TensorShape q{pass.x.batch(), pass.x.tokens(), config_.num_heads, config_.head_dim};
@@ -281,8 +300,7 @@ class MultiHeadAttention {
       kv_len = (std::max)(
           kv_len, pass.kv_lens.empty() ? k.tokens : pass.kv_lens[static_cast<std::size_t>(b)]);
     }
-    detail::check_rules(detail::AttentionPass<T>{layer(), pass.workspace, pass.q_lens}, pass.x,
-                        as_rules(rules), kv_len);
+    detail::check_rules(pass, pass.x, kv_len);
   }
   /// Throws for weights that a pass reads and that were never set.
   GQA_TAG void check_set(const char* who, std::initializer_list<AttentionWeight> weights) const {

@@ -79,6 +79,4 @@ class EigenPool {
   Eigen::ThreadPoolInterface* pool_;
   Index threads_;
 };
-static_assert(Executor<const EigenPool>);
-
 }  // namespace gqa

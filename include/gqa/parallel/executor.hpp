@@ -12,8 +12,19 @@
 namespace gqa {
 
 namespace detail {
-struct AnyTask {
-  GQA_TAG void operator()(Index, Index) const noexcept {}
+/// What an executor is given to run: a function whose type is forgotten. It is not owned.
+class TaskFunction {
+ public:
+  template <typename F>
+  GQA_TAG explicit TaskFunction(const F& fn)
+      : fn_(&fn), call_([](const void* f, Index task, Index worker) noexcept {
+          (*static_cast<const F*>(f))(task, worker);
+        }) {}
+  GQA_TAG void operator()(Index task, Index worker) const noexcept { call_(fn_, task, worker); }
+
+ private:
+  const void* fn_;
+  void (*call_)(const void*, Index, Index) noexcept;
 };
 }  // namespace detail
 
@@ -24,7 +35,7 @@ struct AnyTask {
 /// that nested calls and busy pools can't deadlock. run() may throw as long as no task has begun:
 /// the library's calls then leave everything as it was.
 template <typename E>
-concept Executor = requires(E& executor, Index n, detail::AnyTask task) {
+concept Executor = requires(E& executor, Index n, detail::TaskFunction task) {
   { executor.concurrency() } -> std::convertible_to<Index>;
   executor.run(n, task);
 };
@@ -37,6 +48,4 @@ struct Serial {
     for (Index task = 0; task < n; ++task) fn(task, Index{0});
   }
 };
-static_assert(Executor<const Serial>);
-
 }  // namespace gqa

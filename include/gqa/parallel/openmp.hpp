@@ -48,7 +48,5 @@ class OpenMp {
  private:
   Index threads_;
 };
-static_assert(Executor<const OpenMp>);
-
 }  // inline namespace with_openmp or without_openmp
 }  // namespace gqa

@@ -231,18 +231,20 @@ struct Documents {
   }
 };
 
+struct DenseShape {
+  Index batch = 1;
+  Index num_heads = 1;
+  Index q_len = 0;
+  Index kv_len = 0;
+};
+
 /// Numbers per query and key, [batch, num_heads, q_len, kv_len], where batch, num_heads and q_len
 /// may be 1, which stands for all.
 template <typename T>
 class DenseView {
  public:
   using Value = T;
-  struct Shape {
-    Index batch = 1;
-    Index num_heads = 1;
-    Index q_len = 0;
-    Index kv_len = 0;
-  };
+  using Shape = DenseShape;
 
   GQA_TAG constexpr DenseView() = default;
   /// Dense, row-major.
@@ -350,8 +352,5 @@ template <typename F>
 GQA_TAG MaskFunction<F> mask_function(F function) {
   return {std::move(function)};
 }
-
-static_assert(Mask<NoMask> && Mask<Causal> && Mask<SlidingWindow> && Mask<KeepFirst> &&
-              Mask<PrefixLm> && Mask<Documents> && Mask<DenseMask>);
 
 }  // namespace gqa

@@ -248,8 +248,4 @@ GQA_TAG ScoreFunction<F, Derivative> score_function(F function, Derivative deriv
   return {std::move(function), std::move(derivative)};
 }
 
-static_assert(DifferentiableScoreRule<SoftCap> && DifferentiableScoreRule<Alibi> &&
-              DifferentiableScoreRule<RelativeBias> &&
-              DifferentiableScoreRule<AdditiveBias<float>> && Mask<AdditiveBias<float>>);
-
 }  // namespace gqa

@@ -2,8 +2,8 @@
 // Copyright (c) 2026 The gqa authors
 #include "precompiled.hpp"
 
-namespace gqa {
+namespace gqa::detail {
 inline namespace GQA_ISA {
-GQA_TILES(template);
+GQA_KERNELS(template);
 }
-}  // namespace gqa
+}  // namespace gqa::detail
