@@ -6,7 +6,7 @@
 //   attend_file in.safetensors out.safetensors --causal --hf-window 1024 --soft-cap 50
 //
 // `attend_file --help` tells which tensors it reads and writes. The command line decides at run
-// time what `Causal{} & SlidingWindow{...} & ...` decides at compile time: see Maybe.
+// time which rules there are, in a RuleSet.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -33,54 +33,6 @@ namespace {
 
 using Options = AttendFileOptions;
 
-/// A mask or rule that is there or not: without one it hides nothing and leaves scores alone. A
-/// part of your own looks no different from this.
-template <RulePart Part>
-struct Maybe {
-  static constexpr bool per_head = requires { Part::per_head; };
-  static constexpr ScoreStage stage = [] {
-    if constexpr (requires { Part::stage; }) {
-      return Part::stage;
-    } else {
-      return ScoreStage::biased;
-    }
-  }();
-
-  std::optional<Part> part;
-
-  void check(const AttentionShape& shape) const {
-    if constexpr (requires { part->check(shape); }) {
-      if (part) part->check(shape);
-    }
-  }
-  bool visible(const Where& where) const
-    requires Mask<Part>
-  {
-    return !part || part->visible(where);
-  }
-  bool differs_by_head() const
-    requires Mask<Part>
-  {
-    return part && gqa::detail::differs_by_head(*part);
-  }
-  Coverage tile(const Tile& tile) const
-    requires Mask<Part>
-  {
-    return part ? part->tile(tile) : Coverage::full;
-  }
-  template <typename T>
-  T score(T x, const Where& where) const
-    requires ScoreRule<Part>
-  {
-    return part ? part->score(x, where) : x;
-  }
-  float sink(Index head) const
-    requires requires(const Part& p) { p.sink(head); }
-  {
-    return part ? part->sink(head) : -std::numeric_limits<float>::infinity();
-  }
-};
-
 /// Query is float or double: 16-bit queries are computed as the floats that they are.
 template <typename Query, typename Storage>
 void attend_file(const Options& options, const SafeTensors& file, const AttentionSizes& n) {
@@ -94,63 +46,50 @@ void attend_file(const Options& options, const SafeTensors& file, const Attentio
   cache.append(n.view_of(k.data(), n.kv_len, n.num_kv_heads, n.head_dim),
                n.view_of(v.data(), n.kv_len, n.num_kv_heads, n.value_dim), kv_lens);
 
-  // Masks.
-  Maybe<Causal> causal;
-  if (options.causal) causal.part = Causal{};
-  Maybe<Causal> top_left;
-  if (options.causal_top_left) top_left.part = Causal::top_left();
+  // Rules keep pointers to their tables, which stay until the end.
+  RuleSet rules = Scale{options.scale.value_or(1.0 / std::sqrt(static_cast<double>(n.head_dim)))};
+  if (options.causal) rules.add(Causal{});
+  if (options.causal_top_left) rules.add(Causal::top_left());
   SlidingWindow window;
   if (options.hf_window) window = SlidingWindow::from_hf(*options.hf_window);
   if (options.window_left) window.left = *options.window_left;
   if (options.window_right) window.right = *options.window_right;
-  const KeepFirst keep_first{options.keep_first.value_or(0)};
+  rules.add(window);
+  rules.add(KeepFirst{options.keep_first.value_or(0)});
   const auto prefix_lens = optional_lengths(file, "prefix_lens", n.batch);
-  Maybe<PrefixLm> prefix_lm;
   if (options.prefix_lm || !prefix_lens.empty()) {
-    prefix_lm.part = PrefixLm{.length = options.prefix_lm.value_or(0), .lengths = prefix_lens};
+    rules.add(PrefixLm{.length = options.prefix_lm.value_or(0), .lengths = prefix_lens});
   }
   const auto q_documents = optional_tensor<int>(file, "q_documents", {{n.batch, n.q_len}});
   const auto kv_documents = optional_tensor<int>(file, "kv_documents", {{n.batch, n.kv_len}});
   require(file.contains("q_documents") == file.contains("kv_documents"),
           "q_documents and kv_documents come together");
-  Maybe<Documents> documents;
   if (file.contains("q_documents")) {
-    documents.part = Documents{q_documents, kv_documents, n.q_len, n.kv_len};
+    rules.add(Documents{q_documents, kv_documents, n.q_len, n.kv_len});
   }
   const DenseTensor<bool> dense_mask(file, "mask");
-  Maybe<DenseMask> mask;
-  if (dense_mask.view) mask.part = DenseMask{*dense_mask.view};
-
-  // Score rules.
-  const Scale scale{options.scale.value_or(1.0 / std::sqrt(static_cast<double>(n.head_dim)))};
-  Maybe<SoftCap> soft_cap;
-  if (options.soft_cap) soft_cap.part = SoftCap{*options.soft_cap};
-  Maybe<Alibi> alibi;
-  if (options.alibi) alibi.part = Alibi::standard(n.num_heads);
+  if (dense_mask.view) rules.add(DenseMask{*dense_mask.view});
+  if (options.soft_cap) rules.add(SoftCap{*options.soft_cap});
   if (file.contains("alibi_slopes")) {
-    alibi.part = Alibi{optional_tensor<float>(file, "alibi_slopes", {{n.num_heads}})};
+    rules.add(Alibi{optional_tensor<float>(file, "alibi_slopes", {{n.num_heads}})});
+  } else if (options.alibi) {
+    rules.add(Alibi::standard(n.num_heads));
   }
-  Maybe<RelativeBias> relative_bias;
   std::vector<float> buckets;
   if (file.contains("relative_bias")) {
     const auto& shape = file.shape("relative_bias");
     const Index num_buckets = shape.empty() ? 0 : shape[0];
     buckets = optional_tensor<float>(file, "relative_bias", {{num_buckets, n.num_heads}});
-    relative_bias.part = RelativeBias{.table = buckets,
-                                      .num_buckets = num_buckets,
-                                      .num_heads = n.num_heads,
-                                      .bidirectional = options.relative_bias == "bidirectional",
-                                      .max_distance = options.max_distance};
+    rules.add(RelativeBias{.table = buckets,
+                           .num_buckets = num_buckets,
+                           .num_heads = n.num_heads,
+                           .bidirectional = options.relative_bias == "bidirectional",
+                           .max_distance = options.max_distance});
   }
   const DenseTensor<Query> dense_bias(file, "bias");
-  Maybe<AdditiveBias<Query>> bias;
-  if (dense_bias.view) bias.part = AdditiveBias<Query>{*dense_bias.view};
+  if (dense_bias.view) rules.add(AdditiveBias<Query>{*dense_bias.view});
   const auto sink_logits = optional_tensor<float>(file, "sinks", {{n.num_heads}});
-  Maybe<SinkLogits> sinks;
-  if (file.contains("sinks")) sinks.part = SinkLogits{sink_logits};
-
-  const auto rules = causal & top_left & window & keep_first & prefix_lm & documents & mask &
-                     scale & soft_cap & alibi & relative_bias & bias & sinks;
+  if (file.contains("sinks")) rules.add(SinkLogits{sink_logits});
 
   // The call.
   auto positions = optional_tensor<Index>(file, "positions", {{n.batch, n.q_len}, {n.q_len}});
