@@ -80,6 +80,11 @@ const T* read_row(const std::byte* row, Dtype dtype, Index n, T* room) {
 /// Writes n numbers, times a factor, into a row.
 template <typename T>
 void write_row(const T* numbers, T factor, Index n, std::byte* row, Dtype dtype) {
+  if (dtype == dtype_of<T>) {
+    T* to = reinterpret_cast<T*>(row);
+    for (Index i = 0; i < n; ++i) to[i] = numbers[i] * factor;
+    return;
+  }
   with_scalar(dtype, [&]<typename To>(To) {
     To* to = reinterpret_cast<To*>(row);
     for (Index i = 0; i < n; ++i) to[i] = convert<To>(numbers[i] * factor);

@@ -74,7 +74,7 @@ class Carver {
   }
 
  private:
-  GQA_NOINLINE GQA_TAG std::byte* take_bytes(std::size_t count, std::size_t size) {
+  GQA_TAG std::byte* take_bytes(std::size_t count, std::size_t size) {
     // No exception from here: a task of a short decode carves a dozen arrays, and took a tenth
     // longer with one.
     too_many_ = too_many_ || count > most / size;

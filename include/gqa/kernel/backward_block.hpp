@@ -287,7 +287,14 @@ class BackwardBlock {
           seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
       if (seen.strip[strip] == Coverage::partial) {
         bool visible[strip_width];
-        rules_.see(queries_.where(r, first + begin), visible_end - begin, visible);
+        if (rules_.has_range()) {
+          const KeyRange range = queries_.range(r, first);
+          for (Index j = begin; j < visible_end; ++j) {
+            visible[j - begin] = j >= range.begin && j < range.end;
+          }
+        } else {
+          rules_.see(queries_.where(r, first + begin), visible_end - begin, visible);
+        }
         for (Index j = begin; j < visible_end; ++j) {
           if (!visible[j - begin]) hide_key(j);
         }

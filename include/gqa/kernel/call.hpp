@@ -75,7 +75,7 @@ struct AttentionCall {
     if (is_packed()) return start(b + 1) - start(b);
     return q_lens.empty() ? q.shape.tokens : q_lens[static_cast<std::size_t>(b)];
   }
-  GQA_NOINLINE GQA_TAG Sequence sequence(Index b) const {
+  GQA_TAG Sequence sequence(Index b) const {
     return {.batch = b,
             .q_len = q_len(b),
             .q_start = is_packed() ? start(b) : 0,
@@ -89,8 +89,7 @@ struct AttentionCall {
                       farthest_position);
   }
   /// The smallest and the largest position of queries [begin, end) of a sequence, end > begin.
-  GQA_NOINLINE GQA_TAG std::pair<Index, Index> q_pos_range(const Sequence& s, Index begin,
-                                                           Index end) const {
+  GQA_TAG std::pair<Index, Index> q_pos_range(const Sequence& s, Index begin, Index end) const {
     std::pair range(q_pos(s, begin), q_pos(s, begin));
     if (positions.empty()) return {range.first, q_pos(s, end - 1)};
     for (Index i = begin + 1; i < end; ++i) {

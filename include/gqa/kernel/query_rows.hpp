@@ -26,6 +26,22 @@ struct JoinedQueries {
   Index count;
 };
 
+/// Of rows that each see a stretch of keys: what any of them sees lies in `any`, and all of them
+/// see all of `all`.
+struct SeenRange {
+  KeyRange any = {.begin = KeyRange::last, .end = KeyRange::first};
+  KeyRange all = {};
+
+  GQA_TAG void add(const KeyRange& row) {
+    any = {(std::min)(any.begin, row.begin), (std::max)(any.end, row.end)};
+    all = both(all, row);
+  }
+  GQA_TAG Coverage coverage(Index begin, Index end) const {
+    return gqa::coverage(end <= any.begin || begin >= any.end,
+                         begin >= all.begin && end <= all.end);
+  }
+};
+
 /// Rows [begin, begin + count) of those that read a KV head: of one sequence, or of several whose
 /// queries are joined; `batch` is then one of them, and all have the same keys at the same
 /// positions. Row r is token r / group and head r % group of the group.
@@ -54,8 +70,10 @@ class QueryRows {
     Query* q;       // [tile][padded head_dim / p][rows of the tile][p], and what a pack goes beyond
     Query* given;   // [rows of a tile][row_stride()]: a tile's queries before they are transposed
     T* numbers;     // [head_dim], of a row of another type
-    T* scale;       // [rows], of quantised queries
-    T* offset;      // [rows], of quantised queries: minus what the keys' bias adds to a score
+    KeyRange* range;  // [rows], see find_ranges()
+    SeenRange* seen;  // [tiles], the same of each tile
+    T* scale;         // [rows], of quantised queries
+    T* offset;        // [rows], of quantised queries: minus what the keys' bias adds to a score
 
     Scratch(Carver& carver, Index rows, const StripLayout<Storage>& layout)
         : row(carver.take<QueryRow>(rows)),
@@ -63,6 +81,8 @@ class QueryRows {
           given(carver.take<Query>(
               has_words ? (std::min)(rows, Index{max_tile_rows}) * row_stride(layout) : 0)),
           numbers(carver.take<T>(rows > 0 ? layout.head_dim() : 0)),
+          range(carver.take<KeyRange>(rows)),
+          seen(carver.take<SeenRange>(ceil_div(rows, max_tile_rows))),
           scale(carver.take<T>(is_quantized<Storage> ? rows : 0)),
           offset(carver.take<T>(is_quantized<Storage> ? rows : 0)) {}
   };
@@ -128,6 +148,32 @@ class QueryRows {
       seen = own;
     }
     return seen;
+  }
+  /// For rules of which each query sees a stretch of keys: finds out which, and which each tile
+  /// sees.
+  void find_ranges(const detail::RulesView& rules) {
+    if (ranges_found_) return;
+    for (Index tile = 0; tile < tiles_.count(); ++tile) {
+      SeenRange seen;
+      for (Index r = tiles_.begin(tile); r < tiles_.begin(tile + 1); ++r) {
+        const bool as_before = r > 0 && !rules.differs_by_head() &&
+                               scratch_.row[r].q_index == scratch_.row[r - 1].q_index &&
+                               scratch_.row[r].batch == scratch_.row[r - 1].batch;
+        scratch_.range[r] = as_before ? scratch_.range[r - 1] : rules.range(where(r, 0));
+        seen.add(scratch_.range[r]);
+      }
+      scratch_.seen[tile] = seen;
+    }
+    ranges_found_ = true;
+  }
+  /// What find_ranges() has found: the keys that row r sees of the 64 from `first` on, and what a
+  /// tile sees of keys [k_begin, k_end).
+  KeyRange range(Index r, Index first) const {
+    const KeyRange& all = scratch_.range[r];
+    return both(KeyRange{all.begin - first, all.end - first}, {0, 64});
+  }
+  Coverage tile_coverage(Index tile, Index k_begin, Index k_end) const {
+    return scratch_.seen[tile].coverage(k_begin, k_end);
   }
   /// The rows, cut into tiles.
   const RowTiles& tiles() const { return tiles_; }
@@ -255,6 +301,7 @@ class QueryRows {
   Index first_position_;
   Index size_;
   bool joined_;
+  bool ranges_found_ = false;
   bool positions_rise_ = true;
   RowTiles tiles_;
 };

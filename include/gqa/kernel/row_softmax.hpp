@@ -234,19 +234,21 @@ class RowSoftmax {
   void apply_rules(const Queries& queries, Index r, Index first, Index keys,
                    const Seen& seen) const {
     T* s = scores(r);
+    Index end_of[2];  // of what is visible of each strip
     for (int strip = 0; strip < 2; ++strip) {
       const Index begin = strip * strip_width, end = begin + strip_width;
-      const Index visible_end =
-          seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
-      if (has_scores_ && begin < visible_end) {
-        rules_.score(queries.where(r, first + begin), visible_end - begin, s + begin);
-        const Pack factor = Pack::broadcast(State::score_factor);
-        for (Index j = begin; j < visible_end; j += Pack::size) {
-          (Pack::load(s + j) * factor).store(s + j);
-        }
-      }
-      if (seen.strip[strip] == Coverage::partial) hide(queries, r, first, begin, visible_end);
-      for (Index j = visible_end; j < end; ++j) s[j] = State::empty_max;
+      end_of[strip] = seen.strip[strip] == Coverage::skip ? begin : std::clamp(keys, begin, end);
+    }
+    const Index score_begin = end_of[0] > 0 ? 0 : strip_width;
+    const Index score_end = end_of[1] > strip_width ? end_of[1] : end_of[0];
+    if (has_scores_ && score_begin < score_end) {
+      rules_.score(queries.where(r, first + score_begin), score_end - score_begin, s + score_begin,
+                   State::score_factor);
+    }
+    for (int strip = 0; strip < 2; ++strip) {
+      const Index begin = strip * strip_width, end = begin + strip_width;
+      if (seen.strip[strip] == Coverage::partial) hide(queries, r, first, begin, end_of[strip]);
+      for (Index j = end_of[strip]; j < end; ++j) s[j] = State::empty_max;
     }
   }
 
@@ -255,7 +257,7 @@ class RowSoftmax {
   void hide(const Queries& queries, Index r, Index first, Index begin, Index end) const {
     T* s = scores(r);
     if (rules_.has_range()) {
-      const KeyRange seen = both(rules_.range(queries.where(r, first)), {0, block_keys});
+      const KeyRange seen = queries.range(r, first);
       const Pack hidden = Pack::broadcast(State::empty_max), lanes = simd::iota<T>();
       for (Index j = begin; j < end; j += Pack::size) {
         Pack x = Pack::load(s + j);
@@ -264,9 +266,7 @@ class RowSoftmax {
         x.store(s + j);
       }
     } else {
-      bool seen[strip_width];
-      rules_.see(queries.where(r, first + begin), end - begin, seen);
-      for (Index j = begin; j < end; ++j) s[j] = seen[j - begin] ? s[j] : State::empty_max;
+      rules_.hide(queries.where(r, first + begin), end - begin, s + begin);
     }
   }
 

@@ -33,18 +33,22 @@ inline namespace GQA_ISA {
 /// What each tile of `rows` sees of the block of `keys` keys that begins at `first`; false if none
 /// sees anything, and `seen` is then as it was. `known` is full, or else partial and to be asked.
 template <typename Storage>
-bool look(const detail::RulesView& rules, const QueryRows<Storage>& rows, Index first, Index keys,
+bool look(const detail::RulesView& rules, QueryRows<Storage>& rows, Index first, Index keys,
           Coverage known, Seen* seen) {
   const RowTiles& tiles = rows.tiles();
   const Coverage block =
       known == Coverage::full ? known : rows.coverage(rules, 0, rows.size(), first, first + keys);
   if (block == Coverage::skip) return false;
+  const bool in_ranges = block == Coverage::partial && rules.has_range();
+  if (in_ranges) rows.find_ranges(rules);
   for (Index tile = 0; tile < tiles.count(); ++tile) {
     const auto coverage = [&](Index begin, Index end) {
       if (begin >= keys) return Coverage::skip;
       if (block == Coverage::full) return Coverage::full;
+      end = (std::min)(keys, end);
+      if (in_ranges) return rows.tile_coverage(tile, first + begin, first + end);
       return rows.coverage(rules, tiles.begin(tile), tiles.begin(tile + 1), first + begin,
-                           first + (std::min)(keys, end));
+                           first + end);
     };
     Seen& at = seen[tile];
     at = {.strip = {coverage(0, strip_width), coverage(strip_width, block_keys)}};

@@ -96,14 +96,17 @@ GQA_TAG constexpr ScoreStage stage_of() {
 
 // --- the same of a part whose type is forgotten ---
 
-/// Functions of a ScoreRule; all are given the query and the first of several consecutive keys.
+/// Functions of a mask or ScoreRule that are about scores; all are given the query and the first of
+/// several consecutive keys.
 template <typename T>
 struct ScoreFunctions {
-  using Score = void(const void* part, const Where& first, Index keys, T* scores);
+  using Hide = void(const void* part, const Where& first, Index keys, T* scores);
+  using Score = void(const void* part, const Where& first, Index keys, T* scores, T factor);
   using Derivative = void(const void* part, const Where& first, Index keys, T* scores, T* of_score,
                           T* of_bias);
 
-  Score* score = nullptr;
+  Hide* hide = nullptr;              ///< -inf for what a mask hides
+  Score* score = nullptr;            ///< what the rule makes of them, times the factor
   Derivative* derivative = nullptr;  ///< null: it has none
   // The same in packs, of which the last may go beyond the keys; null: it can't.
   Score* pack_score = nullptr;
@@ -178,14 +181,22 @@ struct PartOf {
   static const DenseShape& bias_shape(const void* part) { return of(part).values.shape(); }
 
   template <typename T>
-  static void score(const void* part, const Where& first, Index keys, T* x) {
-    for (Index i = 0; i < keys; ++i) x[i] = of(part).score(x[i], key_after(first, i));
+  static void hide(const void* part, const Where& first, Index keys, T* x) {
+    for (Index i = 0; i < keys; ++i) {
+      x[i] = of(part).visible(key_after(first, i)) ? x[i] : -std::numeric_limits<T>::infinity();
+    }
   }
   template <typename T>
-  static void pack_score(const void* part, const Where& first, Index keys, T* x) {
+  static void score(const void* part, const Where& first, Index keys, T* x, T factor) {
+    for (Index i = 0; i < keys; ++i) x[i] = of(part).score(x[i], key_after(first, i)) * factor;
+  }
+  template <typename T>
+  static void pack_score(const void* part, const Where& first, Index keys, T* x, T factor) {
     using Pack = simd::Pack<T>;
+    const P& rule = of(part);
     for (Index i = 0; i < keys; i += Pack::size) {
-      of(part).scores(Pack::load(x + i), key_after(first, i)).store(x + i);
+      const Pack scores = rule.scores(Pack::load(x + i), key_after(first, i));
+      (scores * Pack::broadcast(factor)).store(x + i);
     }
   }
   template <typename T>
@@ -221,7 +232,9 @@ struct PartOf {
 template <typename P, typename T>
 constexpr ScoreFunctions<T> score_functions() {
   using Part = PartOf<P>;
-  ScoreFunctions<T> f{.score = Part::template score<T>};
+  ScoreFunctions<T> f;
+  if constexpr (Mask<P>) f.hide = Part::template hide<T>;
+  if constexpr (ScoreRule<P>) f.score = Part::template score<T>;
   if constexpr (DifferentiableScoreRule<P>) f.derivative = Part::template derivative<T>;
   if constexpr (HasPackScores<P, T>) f.pack_score = Part::template pack_score<T>;
   if constexpr (HasPackDerivatives<P, T>) f.pack_derivative = Part::template pack_derivative<T>;
@@ -244,9 +257,9 @@ constexpr PartFunctions make_part_functions() {
     f.is_score_rule = true;
     f.is_shift = IsShift<P>;
     f.stage = stage_of<P>();
-    f.f32 = score_functions<P, float>();
-    f.f64 = score_functions<P, double>();
   }
+  f.f32 = score_functions<P, float>();
+  f.f64 = score_functions<P, double>();
   if constexpr (HasSink<P>) f.sink = Part::sink;
   if constexpr (HasScale<P>) f.kind = PartKind::scale;
   if constexpr (std::same_as<P, RelativeBias>) f.kind = PartKind::relative_bias;
@@ -270,11 +283,14 @@ class RulesView {
   /// `scale` is what takes the place of 1 / sqrt(head_dim), unless a part does.
   explicit RulesView(std::span<const AnyPart> parts, std::optional<double> scale = {})
       : parts_(parts), scale_(scale) {
-    for (const auto& [part, f] : parts) {
-      has_scores_ |= f->is_score_rule;
+    for (const AnyPart& any : parts) {
+      const auto& [part, f] = any;
+      score_rules_ += f->is_score_rule;
+      if (f->is_score_rule) a_score_rule_ = &any;
       has_sinks_ |= f->sink != nullptr;
       if (f->mask != MaskKind::none) {
         has_range_ &= f->range != nullptr;
+        has_exceptions_ |= f->mask == MaskKind::exception;
         differs_by_head_ |= f->per_head && (!f->differs_by_head || f->differs_by_head(part));
       }
       if (f->is_score_rule) {
@@ -287,7 +303,7 @@ class RulesView {
   }
 
   std::span<const AnyPart> parts() const { return parts_; }
-  bool has_scores() const { return has_scores_; }
+  bool has_scores() const { return score_rules_ > 0; }
   bool has_sinks() const { return has_sinks_; }
   /// Does each query see a stretch of keys?
   bool has_range() const { return has_range_; }
@@ -377,16 +393,43 @@ class RulesView {
     return {within(seen.begin), within(seen.end)};
   }
 
+  /// Gives scores of consecutive keys -inf where the query of `first` doesn't see them.
+  template <typename T>
+  GQA_NOINLINE void hide(const Where& first, Index keys, T* x) const {
+    constexpr Index most = 64;
+    for (Index begin = 0; has_exceptions_ && begin < keys; begin += most) {
+      const Index count = (std::min)(most, keys - begin);
+      bool seen[most];
+      see(key_after(first, begin), count, seen);
+      for (Index i = 0; i < count; ++i) {
+        x[begin + i] = seen[i] ? x[begin + i] : -std::numeric_limits<T>::infinity();
+      }
+    }
+    for (const auto& [part, f] : parts_) {
+      if (!has_exceptions_ && f->mask != MaskKind::none) {
+        f->template scores<T>().hide(part, first, keys, x);
+      }
+    }
+  }
+
   // --- scores of consecutive keys, scaled, the first of which `first` describes ---
 
-  /// All score rules, in the order of their stages. x has room for whole packs.
+  /// All score rules, in the order of their stages, and then times a factor. x has room for whole
+  /// packs.
   template <typename T>
-  GQA_NOINLINE void score(const Where& first, Index keys, T* x) const {
+  GQA_NOINLINE void score(const Where& first, Index keys, T* x, T factor) const {
+    if (score_rules_ == 1) {
+      const ScoreFunctions<T>& of = a_score_rule_->functions->template scores<T>();
+      return (packs<T>().score ? of.pack_score : of.score)(a_score_rule_->part, first, keys, x,
+                                                           factor);
+    }
+    int left = score_rules_;
     for (const ScoreStage stage : {ScoreStage::capped, ScoreStage::biased}) {
       for (const auto& [part, f] : parts_) {
         if (!f->is_score_rule || f->stage != stage) continue;
         const ScoreFunctions<T>& of = f->template scores<T>();
-        (packs<T>().score ? of.pack_score : of.score)(part, first, keys, x);
+        (packs<T>().score ? of.pack_score : of.score)(part, first, keys, x,
+                                                      --left == 0 ? factor : T(1));
       }
     }
   }
@@ -395,7 +438,7 @@ class RulesView {
   void score_stage(ScoreStage stage, const Where& first, Index keys, T* x) const {
     for (const auto& [part, f] : parts_) {
       if (f->is_score_rule && f->stage == stage) {
-        f->template scores<T>().score(part, first, keys, x);
+        f->template scores<T>().score(part, first, keys, x, T(1));
       }
     }
   }
@@ -448,7 +491,9 @@ class RulesView {
 
   std::span<const AnyPart> parts_;
   std::optional<double> scale_;
-  bool has_scores_ = false;
+  int score_rules_ = 0;
+  const AnyPart* a_score_rule_ = nullptr;
+  bool has_exceptions_ = false;
   bool has_sinks_ = false;
   bool has_range_ = true;
   bool differs_by_head_ = false;
