@@ -8,7 +8,6 @@
 #include <gqa/gqa.hpp>
 
 #include "onnx_case.hpp"
-#include "support/erased_rules.hpp"
 
 namespace gqa::test {
 
@@ -72,8 +71,7 @@ class OnnxAttention {
   }
 
   /// What the node asks for. Throws for a combination that no case had so far.
-  ErasedRules rules() const {
-    const auto erased = [this](const auto& rules) { return ErasedRules(rules, q().dim()); };
+  RuleSet rules() const {
     const Causal causal = plain() ? Causal::top_left() : Causal{};
     const Scale scale{case_.attribute("scale", 0.0)};
     const SoftCap soft_cap{case_.attribute("softcap", 0.0f)};
@@ -86,15 +84,15 @@ class OnnxAttention {
     if (soft_cap.cap != 0) add("softcap");
     if (case_.inputs.contains("attn_mask")) add(bias_.present() ? "bias" : "mask");
 
-    if (key == "") return erased(NoMask{});
-    if (key == "scale") return erased(scale);
-    if (key == "causal") return erased(causal);
-    if (key == "softcap") return erased(soft_cap);
-    if (key == "mask") return erased(mask());
-    if (key == "causal & mask") return erased(causal & mask());
-    if (key == "bias") return erased(bias());
-    if (key == "causal & bias") return erased(causal & bias());
-    if (key == "softcap & bias") return erased(soft_cap & bias());
+    if (key == "") return NoMask{};
+    if (key == "scale") return scale;
+    if (key == "causal") return causal;
+    if (key == "softcap") return soft_cap;
+    if (key == "mask") return mask();
+    if (key == "causal & mask") return causal & mask();
+    if (key == "bias") return bias();
+    if (key == "causal & bias") return causal & bias();
+    if (key == "softcap & bias") return soft_cap & bias();
     throw std::runtime_error(case_.name + " has rules unknown here: " + key);
   }
 

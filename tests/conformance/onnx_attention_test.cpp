@@ -32,13 +32,11 @@ TEST_P(OnnxAttentionTest, ReferenceGivesYAndQkMatmulOutput) {
     const auto positions = node.positions();
     auto out = node.output();
     std::vector<double> scores(node.scores().size());
-    node.rules().visit([&](const auto& rules) {
-      ReferenceOptions<float> options;
-      options.positions = positions;
-      if (!scores.empty()) options.scores = scores.data();
-      options.stage = node.stage();
-      reference(node.q(), cache, out.view, rules, options);
-    });
+    ReferenceOptions<float> options;
+    options.positions = positions;
+    if (!scores.empty()) options.scores = scores.data();
+    options.stage = node.stage();
+    reference(node.q(), cache, out.view, node.rules(), options);
     node.expect_output(out.values, "reference");
     expect_near(scores, node.scores(), node.tolerance(), "qk_matmul_output");
   });
@@ -49,9 +47,7 @@ TEST_P(OnnxAttentionTest, AttendGivesY) {
     const auto cache = node.cache();
     const auto positions = node.positions();
     auto out = node.output();
-    node.rules().visit([&](const auto& rules) {
-      attend(node.q(), cache, out.view, rules, {.positions = positions});
-    });
+    attend(node.q(), cache, out.view, node.rules(), {.positions = positions});
     node.expect_output(out.values, "attend from a cache");
   });
 }
@@ -65,9 +61,7 @@ TEST_P(OnnxAttentionTest, AttendGivesYFromPlainTensors) {
   std::vector<Index> lengths;
   for (Index b = 0; b < node.q().batch(); ++b) lengths.push_back(node.fresh(b));
   auto out = node.output();
-  node.rules().visit([&](const auto& rules) {
-    attend(node.q(), rows_kv(node.k(), node.v(), lengths), out.view, rules);
-  });
+  attend(node.q(), rows_kv(node.k(), node.v(), lengths), out.view, node.rules());
   node.expect_output(out.values, "attend from plain tensors");
 }
 

@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "support/attention_check.hpp"
-#include "support/erased_rules.hpp"
 #include "support/safetensors.hpp"
 
 namespace gqa::test {
@@ -110,43 +109,43 @@ class GoldenRules {
   }
 
   /// The rules as this library writes them. Throws for a combination that no case had so far.
-  ErasedRules rules() const {
+  RuleSet rules() const {
     std::string key = case_.json.contains("scale") ? "scale" : "";
     for (const auto& rule : case_.json.at("rules")) {
       key += (key.empty() ? "" : " & ") + rule.at("type").get<std::string>();
     }
-    if (key == "") return erased(NoMask{});
-    if (key == "causal") return erased(Causal{});
-    if (key == "causal_top_left") return erased(Causal::top_left());
-    if (key == "scale & causal") return erased(scale() & Causal{});
-    if (key == "sliding_window") return erased(flash_window());
-    if (key == "causal & sliding_window") return erased(Causal{} & hf_window());
+    if (key == "") return NoMask{};
+    if (key == "causal") return Causal{};
+    if (key == "causal_top_left") return Causal::top_left();
+    if (key == "scale & causal") return scale() & Causal{};
+    if (key == "sliding_window") return flash_window();
+    if (key == "causal & sliding_window") return Causal{} & hf_window();
     if (key == "causal & sliding_window & keep_first") {
-      return erased(Causal{} & hf_window() & KeepFirst{case_.rule("keep_first").at("n")});
+      return Causal{} & hf_window() & KeepFirst{case_.rule("keep_first").at("n")};
     }
-    if (key == "prefix_lm") return erased(PrefixLm{.lengths = prefix_lengths_});
-    if (key == "documents") return erased(documents());
-    if (key == "causal & documents") return erased(Causal{} & documents());
-    if (key == "dense_mask") return erased(mask());
-    if (key == "causal & dense_mask") return erased(Causal{} & mask());
-    if (key == "additive_bias") return erased(bias());
-    if (key == "causal & additive_bias") return erased(Causal{} & bias());
-    if (key == "alibi") return erased(alibi());
-    if (key == "causal & alibi") return erased(Causal{} & alibi());
-    if (key == "causal & sliding_window & alibi") return erased(Causal{} & hf_window() & alibi());
-    if (key == "causal & soft_cap") return erased(Causal{} & soft_cap());
-    if (key == "scale & causal & soft_cap") return erased(scale() & Causal{} & soft_cap());
+    if (key == "prefix_lm") return PrefixLm{.lengths = prefix_lengths_};
+    if (key == "documents") return documents();
+    if (key == "causal & documents") return Causal{} & documents();
+    if (key == "dense_mask") return mask();
+    if (key == "causal & dense_mask") return Causal{} & mask();
+    if (key == "additive_bias") return bias();
+    if (key == "causal & additive_bias") return Causal{} & bias();
+    if (key == "alibi") return alibi();
+    if (key == "causal & alibi") return Causal{} & alibi();
+    if (key == "causal & sliding_window & alibi") return Causal{} & hf_window() & alibi();
+    if (key == "causal & soft_cap") return Causal{} & soft_cap();
+    if (key == "scale & causal & soft_cap") return scale() & Causal{} & soft_cap();
     if (key == "scale & causal & sliding_window & soft_cap") {
-      return erased(scale() & Causal{} & hf_window() & soft_cap());
+      return scale() & Causal{} & hf_window() & soft_cap();
     }
     // written in the wrong order on purpose: the soft cap comes first all the same
-    if (key == "causal & soft_cap & alibi") return erased(alibi() & soft_cap() & Causal{});
-    if (key == "causal & sink_logits") return erased(Causal{} & SinkLogits{floats_});
+    if (key == "causal & soft_cap & alibi") return alibi() & soft_cap() & Causal{};
+    if (key == "causal & sink_logits") return Causal{} & SinkLogits{floats_};
     if (key == "causal & sliding_window & sink_logits") {
-      return erased(Causal{} & hf_window() & SinkLogits{floats_});
+      return Causal{} & hf_window() & SinkLogits{floats_};
     }
-    if (key == "scale & t5_bias") return erased(scale() & t5_bias());
-    if (key == "scale & causal & t5_bias") return erased(scale() & Causal{} & t5_bias());
+    if (key == "scale & t5_bias") return scale() & t5_bias();
+    if (key == "scale & causal & t5_bias") return scale() & Causal{} & t5_bias();
     throw std::runtime_error("golden case " + case_.name() + " has rules unknown here: " + key);
   }
   Scale scale() const { return {case_.json.at("scale")}; }
@@ -161,10 +160,6 @@ class GoldenRules {
   AdditiveBias<float> bias() const { return {dense(floats_.data(), case_.tensor_name("bias"))}; }
 
  private:
-  template <RulesOrPart RulesT>
-  ErasedRules erased(const RulesT& rules) const {
-    return {rules, case_.number("head_dim")};
-  }
   SoftCap soft_cap() const { return {case_.rule("soft_cap").at("cap")}; }
   Alibi alibi() const { return Alibi::standard(case_.number("num_heads")); }
   SlidingWindow flash_window() const {

@@ -125,7 +125,10 @@ RowScale row_scale(const RulesT& rules, Where where, Index kv_len, double q_norm
     row.kv_len += 1;
     row.max_score = std::max(row.max_score, score);
     // Cauchy-Schwarz bounds every score of this key; a bias is what a score of 0 becomes.
-    row.max_bias = std::max(row.max_bias, std::abs(rules.score(0.0, where)));
+    double bias = 0;
+    rules.score_stage(ScoreStage::capped, where, 1, &bias);
+    rules.score_stage(ScoreStage::biased, where, 1, &bias);
+    row.max_bias = std::max(row.max_bias, std::abs(bias));
     row.max_value = std::max(row.max_value, v_sizes[static_cast<std::size_t>(j)]);
   }
   return row;
@@ -135,7 +138,8 @@ RowScale row_scale(const RulesT& rules, Where where, Index kv_len, double q_norm
 
 template <Scalar Query, Scalar Storage, typename RulesT>
 Expected expect_attention(const AttentionInput<Query, Storage>& input, const RulesT& rules_in) {
-  const auto& rules = as_rules(rules_in);
+  const auto parts = gqa::detail::any_parts(rules_in);
+  const gqa::detail::RulesView rules(parts);
   const TestTensor<double> q = input.q.template to<double>();
   const TestTensor<double> k = input.k.template to<double>();
   const TestTensor<double> v = input.v.template to<double>();
@@ -146,7 +150,7 @@ Expected expect_attention(const AttentionInput<Query, Storage>& input, const Rul
   options.q_lens = input.q_lens;
   options.positions = input.positions;
   reference(q.view(), RowsKv<double>(k.view(), v.view(), input.lengths), expected.result.out.view(),
-            rules, options);
+            rules_in, options);
 
   expected.rows.resize(input.lse_size());
   const Index head_dim = q.shape().dim, group = q.shape().heads / k.shape().heads;
