@@ -248,9 +248,9 @@ class PagedKvCache : public detail::StripCache<PagedKvCache<StorageT, HeadsT>, S
       std::byte* head = allocator_->data(copy) + h * head_bytes();
       std::copy_n(pages.data(i) + h * head_bytes(), whole, head);
       if (tokens % block_keys != 0) {
-        zero_tokens(strips,
-                    reinterpret_cast<detail::Native<Storage>*>(head + whole - strips.block_bytes()),
-                    tokens % block_keys, block_keys);
+        detail::strip_functions<Storage>().zero({this->head_dim(), this->value_dim()},
+                                                head + whole - strips.block_bytes(),
+                                                tokens % block_keys, block_keys);
       }
     }
     pages.replace(i, copy);

@@ -2,8 +2,9 @@
 // Copyright (c) 2026 The gqa authors
 //
 // What all caches of this library have in common. KvStore names the interface; StripCache is the
-// part of it that doesn't depend on where blocks of strips lie in memory: checks, appending,
-// rolling back, reading back, beams. A cache adds the memory (contiguous.hpp is the simplest one).
+// part of it that doesn't depend on where blocks of strips lie in memory: appending, rolling back,
+// reading back, beams (strip_sequences.hpp has what doesn't depend on types either). A cache adds
+// the memory (contiguous.hpp is the simplest one).
 #pragma once
 
 #include <algorithm>
@@ -11,13 +12,13 @@
 #include <span>
 #include <utility>
 
+#include "gqa/cache/strip_sequences.hpp"
+#include "gqa/core/any_rows.hpp"
 #include "gqa/core/heads.hpp"
 #include "gqa/core/kv_source.hpp"
-#include "gqa/core/unique_vector.hpp"
 #include "gqa/core/vector.hpp"
 #include "gqa/core/view.hpp"
-#include "gqa/layout/pack.hpp"
-#include "gqa/layout/stored.hpp"
+#include "gqa/layout/strip_functions.hpp"
 
 namespace gqa {
 
@@ -54,12 +55,6 @@ inline namespace GQA_ISA {
 struct TokensToMove;  // context_shift.hpp
 }
 
-/// Tokens [begin, end) of a sequence.
-struct TokenRange {
-  Index begin = 0;
-  Index end = 0;
-};
-
 /// For what truncate(length) was; KvCacheStack's, too.
 template <typename Length>
 GQA_TAG void refuse_truncate_of_all() {
@@ -68,8 +63,7 @@ GQA_TAG void refuse_truncate_of_all() {
                 "truncate_all(length) for every sequence, or truncate(sequence, length) for one");
 }
 
-/// Base of the cache `Cache`, whose sequences live in slots: what sequence b holds is in slot(b),
-/// so that sequences change places without being copied.
+/// Base of the cache `Cache`.
 ///
 /// A cache that was moved from has no sequences: batch() and bytes() are 0, what concerns every
 /// sequence does nothing, and what names one, clone() and save() throw std::invalid_argument, until
@@ -92,7 +86,7 @@ GQA_TAG void refuse_truncate_of_all() {
 /// - prepare_take(sequence, other): sees to it that take() can't fail, or throws;
 /// - take(sequence, other): makes a sequence what the only one of `other` is.
 template <typename Cache, StorageType StorageT, typename HeadsT>
-class StripCache {
+class StripCache : public StripSequences {
   friend SavedCache;
   friend TokensToMove;
 
@@ -100,16 +94,7 @@ class StripCache {
   using Storage = StorageT;
   static constexpr KvLayout layout = KvLayout::strips;
 
-  GQA_TAG Index batch() const { return std::ssize(slots_); }
-  GQA_TAG Index num_kv_heads() const { return heads_.num_kv_heads(); }
-  GQA_TAG Index head_dim() const { return heads_.head_dim(); }
-  GQA_TAG Index value_dim() const { return heads_.value_dim(); }
   GQA_TAG const HeadsT& heads() const { return heads_; }
-  /// Tokens that a sequence has seen. Throws std::invalid_argument.
-  GQA_TAG Index length(Index sequence) const {
-    check_sequence("length", sequence);
-    return length_of(slot(sequence));
-  }
   /// What one token of one sequence costs, padding excluded.
   GQA_TAG Index bytes_per_token() const { return num_kv_heads() * strips_.token_bytes(); }
 
@@ -118,33 +103,21 @@ class StripCache {
   /// [batch], says how many of the tokens each sequence takes, where they differ.
   template <typename Key, typename Value>
   GQA_TAG void append(const Key& k, const Value& v, std::span<const Index> counts = {}) {
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("append", keys.shape(), values.shape(), batch());
-    if (!counts.empty()) check_counts("append", counts, keys.tokens());
-    const auto count = [&](Index b) {
-      return counts.empty() ? keys.tokens() : counts[static_cast<std::size_t>(b)];
-    };
-    cache().make_room("append", 0, batch(), count);
-    for (Index b = 0; b < batch(); ++b) write(slot(b), keys, values, b, count(b));
+    append_rows(ConstRows(view(k)), ConstRows(view(v)), counts, functions_of_rows<Key, Value>());
   }
 
   /// Appends tokens to one sequence: k [1, tokens, num_kv_heads, head_dim], or of rank 3.
   template <typename Key, typename Value>
   GQA_TAG void append(Index sequence, const Key& k, const Value& v) {
     check_sequence("append", sequence);
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("append", keys.shape(), values.shape(), 1);
-    cache().make_room("append", sequence, sequence + 1, [&](Index) { return keys.tokens(); });
-    write(slot(sequence), keys, values, 0, keys.tokens());
+    append_rows(sequence, ConstRows(view(k)), ConstRows(view(v)), functions_of_rows<Key, Value>());
   }
 
   /// Makes sure that the next appends to a sequence, up to `count` tokens together, can't fail.
   /// Throws what append would.
   GQA_TAG void reserve(Index sequence, Index count) {
     check_sequence("reserve", sequence);
-    require(count >= 0, name_, "::reserve: a count of ", count, " is negative");
+    require(count >= 0, name(), "::reserve: a count of ", count, " is negative");
     cache().make_room("reserve", sequence, sequence + 1, [&](Index) { return count; });
   }
   /// The same for every sequence, counts [batch]: for all of them, or for none.
@@ -183,24 +156,7 @@ class StripCache {
   /// Makes each sequence b what sequence from[b] was, as beam search wants it; from is [batch].
   /// Sequences that only change places are not copied.
   GQA_TAG void reorder(std::span<const Index> from) {
-    require(std::ssize(from) == batch(), name_, "::reorder: ", std::ssize(from),
-            " indices for a batch of ", batch());
-    for (const Index b : from) check_sequence("reorder", b);
-    // The first to want a sequence takes its slot; the others copy it to a slot that nobody wants.
-    std::fill(wanted_.begin(), wanted_.end(), char{0});
-    const auto take = [this](Index s) { return std::exchange(wanted_[at(s)], char{1}) == 0; };
-    for (Index b = 0; b < batch(); ++b) {
-      const Index s = slot(from[at(b)]);
-      next_slots_[at(b)] = take(s) ? s : -1;
-    }
-    Index unwanted = 0;
-    for (Index b = 0; b < batch(); ++b) {
-      if (next_slots_[at(b)] >= 0) continue;
-      while (!take(unwanted)) ++unwanted;
-      copy(slot(from[at(b)]), unwanted);
-      next_slots_[at(b)] = unwanted;
-    }
-    slots_.swap(next_slots_);
+    reorder_slots(from, [this](Index source, Index to) { copy(source, to); });
   }
 
   /// Copies all tokens of a sequence into row-major k [1, length, num_kv_heads, head_dim] and
@@ -208,78 +164,32 @@ class StripCache {
   template <typename Key, typename Value>
   GQA_TAG void read(Index sequence, Key&& k, Value&& v) const {
     check_sequence("read", sequence);
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("read", keys.shape(), values.shape(), 1);
-    require(keys.tokens() == length(sequence), name_, "::read: sequence ", sequence, " holds ",
-            length(sequence), " tokens, the tensors ", keys.tokens());
-    read_tokens(sequence, 0, keys, values);
+    const Rows keys(view(k)), values(view(v));
+    check_tokens("read", keys.shape, values.shape, 1);
+    require(keys.shape.tokens == length(sequence), name(), "::read: sequence ", sequence, " holds ",
+            length(sequence), " tokens, the tensors ", keys.shape.tokens);
+    read_rows(sequence, 0, keys, key_reader<Key>(), values, value_reader<Value>());
   }
   /// Copies the tokens from `first` on, as many as the tensors hold.
   template <typename Key, typename Value>
   GQA_TAG void read(Index sequence, Index first, Key&& k, Value&& v) const {
     check_sequence("read", sequence);
-    const auto keys = view(k);
-    const auto values = view(v);
-    check_tokens("read", keys.shape(), values.shape(), 1);
-    require(first >= 0 && first <= length(sequence) - keys.tokens(), name_, "::read: tokens [",
-            first, ", ", saturated_sum(first, keys.tokens()), ") are outside of [0, ",
+    const Rows keys(view(k)), values(view(v));
+    check_tokens("read", keys.shape, values.shape, 1);
+    require(first >= 0 && first <= length(sequence) - keys.shape.tokens, name(), "::read: tokens [",
+            first, ", ", saturated_sum(first, keys.shape.tokens), ") are outside of [0, ",
             length(sequence), ") (sequence ", sequence, ")");
-    read_tokens(sequence, first, keys, values);
+    read_rows(sequence, first, keys, key_reader<Key>(), values, value_reader<Value>());
   }
 
  protected:
-  GQA_TAG static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
   GQA_TAG StripCache(const char* name, Index batch, const HeadsT& heads)
-      : name_(name), heads_(heads), strips_(heads.head_dim(), heads.value_dim()) {
-    require(batch > 0, name, ": batch must be positive, is ", batch);
-    require(heads_.num_kv_heads() > 0 && heads_.head_dim() > 0 && heads_.value_dim() > 0, name,
-            ": heads are not set: num_kv_heads ", heads_.num_kv_heads(), ", head_dim ",
-            heads_.head_dim(), ", value_dim ", heads_.value_dim());
-    check_head_dim(name, dtype_of<Storage>, heads_.head_dim());
-    lengths_.resize(at(batch));
-    slots_.resize(at(batch));
-    for (Index b = 0; b < batch; ++b) slots_[at(b)] = b;
-    next_slots_.resize(at(batch));
-    wanted_.resize(at(batch));
-  }
+      : StripCache(name, batch, heads, {heads.head_dim(), heads.value_dim()}) {}
   GQA_TAG StripCache(StripCache&&) noexcept = default;
   GQA_TAG StripCache& operator=(StripCache&&) noexcept = default;
   GQA_TAG ~StripCache() = default;
 
-  GQA_TAG const char* name() const { return name_; }
   GQA_TAG const StripLayout<Native<Storage>>& strips() const { return strips_; }
-  GQA_TAG Index slot(Index sequence) const { return slots_[at(sequence)]; }
-  GQA_TAG Index length_of(Index slot) const { return lengths_[at(slot)]; }
-  GQA_TAG void set_length(Index slot, Index length) { lengths_[at(slot)] = length; }
-
-  /// Lengths and places of another cache of the same batch, for clone().
-  GQA_TAG void copy_sequences(const StripCache& other) noexcept {
-    std::copy(other.lengths_.begin(), other.lengths_.end(), lengths_.begin());
-    std::copy(other.slots_.begin(), other.slots_.end(), slots_.begin());
-  }
-
-  GQA_TAG void check_sequence(const char* who, Index sequence) const {
-    require(sequence >= 0 && sequence < batch(), name_, "::", who, ": sequence ", sequence,
-            " is outside of a batch of ", batch(), batch() == 0 ? " (it was moved from)" : "");
-  }
-  GQA_TAG void check_not_moved_from(const char* who) const {
-    require(batch() > 0, name_, "::", who, ": the cache was moved from");
-  }
-  GQA_TAG void check_truncation(Index sequence, Index to) const {
-    require(to >= 0 && to <= length(sequence), name_, "::truncate: length ", to,
-            " is outside of [0, ", length(sequence), "] (sequence ", sequence, ")");
-  }
-  /// Throws std::length_error unless `count` more tokens stay within `capacity`.
-  GQA_TAG void check_capacity(const char* who, Index sequence, Index count, Index capacity) const {
-    const Index length = length_of(slot(sequence));
-    if (count > capacity - length) {
-      detail::throw_length_error({name_, "::", who, ": ", count, " tokens on top of ", length,
-                                  " exceed the capacity of ", capacity, " (sequence ", sequence,
-                                  ")"});
-    }
-  }
 
   /// Zeroes the tokens [to, length) of a slot that share a block with tokens before `to`.
   GQA_TAG void zero_behind(Index slot, Index to) {
@@ -287,31 +197,43 @@ class StripCache {
     if (begin == 0 || to >= length) return;
     const Index end = (std::min)(block_keys, length - to + begin);
     for (Index h = 0; h < num_kv_heads(); ++h) {
-      zero_tokens(strips_, writable_block(slot, h, to / block_keys), begin, end);
+      strip_functions<Storage>().zero(dims(), writable_block(slot, h, to / block_keys), begin, end);
     }
   }
 
  private:
+  GQA_TAG StripCache(const char* name, Index batch, const HeadsT& heads,
+                     const StripLayout<Native<Storage>>& strips)
+      : StripSequences(name, batch, dtype_of<Storage>, heads.num_kv_heads(), strips.head_dim(),
+                       strips.value_dim()),
+        heads_(heads),
+        strips_(strips) {}
+
   GQA_TAG Cache& cache() { return static_cast<Cache&>(*this); }
   GQA_TAG const Cache& cache() const { return static_cast<const Cache&>(*this); }
-  GQA_TAG Native<Storage>* writable_block(Index slot, Index kv_head, Index i) {
-    return const_cast<Native<Storage>*>(cache().block(slot, kv_head, i));
+  GQA_TAG StripDims dims() const { return {head_dim(), value_dim()}; }
+  GQA_TAG const std::byte* held_block(Index slot, Index kv_head, Index i) const {
+    return reinterpret_cast<const std::byte*>(cache().block(slot, kv_head, i));
+  }
+  GQA_TAG std::byte* writable_block(Index slot, Index kv_head, Index i) {
+    return const_cast<std::byte*>(held_block(slot, kv_head, i));
   }
 
-  GQA_TAG void check_tokens(const char* who, const TensorShape& k, const TensorShape& v,
-                            Index batch) const {
-    const TensorShape keys{batch, k.tokens, num_kv_heads(), head_dim()};
-    const TensorShape values{batch, k.tokens, num_kv_heads(), value_dim()};
-    require(k == keys, name_, "::", who, ": keys are ", k, ", expected ", keys);
-    require(v == values, name_, "::", who, ": values are ", v, ", expected ", values);
+  using Rows = AnyRows<std::byte>;
+  using ConstRows = AnyRows<const std::byte>;
+  template <typename Key, typename Value>
+  GQA_TAG static const StripRowFunctions& functions_of_rows() {
+    static_assert(std::same_as<Native<ScalarOf<const Key>>, Native<ScalarOf<const Value>>>,
+                  "keys and values to append are of one type");
+    return strip_row_functions<Storage, ScalarOf<const Key>>();
   }
-  GQA_TAG void check_counts(const char* who, std::span<const Index> counts, Index most) const {
-    require(std::ssize(counts) == batch(), name_, "::", who, ": ", std::ssize(counts),
-            " counts for a batch of ", batch());
-    for (const Index n : counts) {
-      require(n >= 0 && n <= most, name_, "::", who, ": a count of ", n, " is outside of [0, ",
-              most, "]");
-    }
+  template <typename Key>
+  GQA_TAG static auto key_reader() {
+    return strip_row_functions<Storage, ScalarOf<Key>>().get_key;
+  }
+  template <typename Value>
+  GQA_TAG static auto value_reader() {
+    return strip_row_functions<Storage, ScalarOf<Value>>().get_value;
   }
 
   GQA_TAG void copy(Index from, Index to) {
@@ -319,8 +241,23 @@ class StripCache {
     set_length(to, length_of(from));
   }
 
-  template <typename Keys, typename Values>
-  GQA_TAG void write(Index slot, const Keys& keys, const Values& values, Index from, Index count) {
+  GQA_TAG void append_rows(const ConstRows& keys, const ConstRows& values,
+                           std::span<const Index> counts, const StripRowFunctions& rows) {
+    const Index tokens = keys.shape.tokens;
+    check_tokens("append", keys.shape, values.shape, batch());
+    if (!counts.empty()) check_counts("append", counts, tokens);
+    const auto count = [&](Index b) { return counts.empty() ? tokens : counts[at(b)]; };
+    cache().make_room("append", 0, batch(), count);
+    for (Index b = 0; b < batch(); ++b) write(slot(b), keys, values, b, count(b), rows);
+  }
+  GQA_TAG void append_rows(Index sequence, const ConstRows& keys, const ConstRows& values,
+                           const StripRowFunctions& rows) {
+    check_tokens("append", keys.shape, values.shape, 1);
+    cache().make_room("append", sequence, sequence + 1, [&](Index) { return keys.shape.tokens; });
+    write(slot(sequence), keys, values, 0, keys.shape.tokens, rows);
+  }
+  GQA_TAG void write(Index slot, const ConstRows& keys, const ConstRows& values, Index from,
+                     Index count, const StripRowFunctions& rows) {
     if (count == 0) return;
     cache().begin_write(slot, count);
     const Index length = length_of(slot);
@@ -328,28 +265,29 @@ class StripCache {
       for (Index t = 0; t < count;) {  // block by block
         const Index begin = (length + t) % block_keys;
         const Index tokens = (std::min)(count - t, block_keys - begin);
-        Native<Storage>* block = writable_block(slot, h, (length + t) / block_keys);
-        if (Cache::reuses_blocks && begin == 0) zero_tokens(strips_, block, 0, block_keys);
-        put_tokens(strips_, block, begin, tokens, keys.row(from, t, h), keys.strides().token,
-                   values.row(from, t, h), values.strides().token);
+        std::byte* block = writable_block(slot, h, (length + t) / block_keys);
+        if (Cache::reuses_blocks && begin == 0) zero_block(block);
+        rows.put(dims(), block, begin, tokens, keys.row(from, t, h), keys.strides.token,
+                 values.row(from, t, h), values.strides.token);
         t += tokens;
       }
     }
     set_length(slot, length + count);
   }
+  GQA_TAG void zero_block(std::byte* block) {
+    strip_functions<Storage>().zero(dims(), block, 0, block_keys);
+  }
 
-  template <typename Keys, typename Values>
-  GQA_TAG void read_tokens(Index sequence, Index first, const Keys& keys,
-                           const Values& values) const {
-    using K = typename Keys::Value;
-    using V = typename Values::Value;
-    cache().check_held("read", sequence, first, first + keys.tokens());
+  GQA_TAG void read_rows(Index sequence, Index first, const Rows& keys,
+                         decltype(StripRowFunctions::get_key) get_key, const Rows& values,
+                         decltype(StripRowFunctions::get_value) get_value) const {
+    cache().check_held("read", sequence, first, first + keys.shape.tokens);
     for (Index h = 0; h < num_kv_heads(); ++h) {
-      for (Index i = 0; i < keys.tokens(); ++i) {
+      for (Index i = 0; i < keys.shape.tokens; ++i) {
         const Index t = first + i;
-        const Native<Storage>* block = cache().block(slot(sequence), h, t / block_keys);
-        get_token(strips_, block, t % block_keys, keys.row(0, i, h), static_cast<K*>(nullptr));
-        get_token(strips_, block, t % block_keys, static_cast<V*>(nullptr), values.row(0, i, h));
+        const std::byte* block = held_block(slot(sequence), h, t / block_keys);
+        get_key(dims(), block, t % block_keys, keys.row(0, i, h));
+        get_value(dims(), block, t % block_keys, values.row(0, i, h));
       }
     }
   }
@@ -358,7 +296,8 @@ class StripCache {
   GQA_TAG void get_stored(Index slot, Index first, Index count, std::byte* to) const {
     for (Index t = first; t < first + count; ++t) {
       for (Index h = 0; h < num_kv_heads(); ++h, to += strips_.token_bytes()) {
-        get_stored_token(strips_, cache().block(slot, h, t / block_keys), t % block_keys, to);
+        strip_functions<Storage>().get_stored(dims(), held_block(slot, h, t / block_keys),
+                                              t % block_keys, to);
       }
     }
   }
@@ -380,21 +319,16 @@ class StripCache {
       const Index at = slot(sequence), t = length_of(at);
       cache().begin_write(at, 1);
       for (Index h = 0; h < num_kv_heads(); ++h, from += strips_.token_bytes()) {
-        Native<Storage>* block = writable_block(at, h, t / block_keys);
-        if (Cache::reuses_blocks && t % block_keys == 0) zero_tokens(strips_, block, 0, block_keys);
-        put_stored_token(strips_, block, t % block_keys, from);
+        std::byte* block = writable_block(at, h, t / block_keys);
+        if (Cache::reuses_blocks && t % block_keys == 0) zero_block(block);
+        strip_functions<Storage>().put_stored(dims(), block, t % block_keys, from);
       }
       set_length(at, t + 1);
     }
   }
 
-  const char* name_;
   HeadsT heads_;
   StripLayout<Native<Storage>> strips_;
-  UniqueVector<Index> lengths_;     // [slots]
-  UniqueVector<Index> slots_;       // [batch]
-  UniqueVector<Index> next_slots_;  // [batch], reorder() at work
-  UniqueVector<char> wanted_;       // [slots], the same
 };
 
 }  // namespace detail

@@ -85,9 +85,10 @@ GQA_TAG void put_tokens(const StripLayout<Storage>& layout, Storage* block, Inde
   }
 }
 
-/// Reads token `t` of a block back; either pointer may be null.
+/// Reads token `t` of a block back; either pointer may be null. The layout is a copy, which no
+/// number that is written could change.
 template <typename Storage, Scalar T>
-GQA_TAG void get_token(const StripLayout<Storage>& layout, const Storage* block, Index t, T* key,
+GQA_TAG void get_token(StripLayout<Storage> layout, const Storage* block, Index t, T* key,
                        T* value) {
   const auto number = [&](Index offset, [[maybe_unused]] bool is_key,
                           [[maybe_unused]] Index which) {
