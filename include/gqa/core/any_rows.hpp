@@ -81,8 +81,9 @@ const T* read_row(const std::byte* row, Dtype dtype, Index n, T* room) {
 template <typename T>
 void write_row(const T* numbers, T factor, Index n, std::byte* row, Dtype dtype) {
   if (dtype == dtype_of<T>) {
-    T* to = reinterpret_cast<T*>(row);
-    for (Index i = 0; i < n; ++i) to[i] = numbers[i] * factor;
+    T* GQA_RESTRICT to = reinterpret_cast<T*>(row);
+    const T* GQA_RESTRICT from = numbers;
+    for (Index i = 0; i < n; ++i) to[i] = from[i] * factor;
     return;
   }
   with_scalar(dtype, [&]<typename To>(To) {

@@ -5,7 +5,7 @@
 // neither read nor multiplied. Forward and backward walk the same blocks.
 #pragma once
 
-#include "gqa/kernel/query_rows.hpp"
+#include "gqa/kernel/row_list.hpp"
 
 namespace gqa {
 
@@ -32,9 +32,8 @@ inline namespace GQA_ISA {
 
 /// What each tile of `rows` sees of the block of `keys` keys that begins at `first`; false if none
 /// sees anything, and `seen` is then as it was. `known` is full, or else partial and to be asked.
-template <typename Storage>
-bool look(const detail::RulesView& rules, QueryRows<Storage>& rows, Index first, Index keys,
-          Coverage known, Seen* seen) {
+GQA_NOINLINE inline bool look(const detail::RulesView& rules, RowList& rows, Index first,
+                              Index keys, Coverage known, Seen* seen) {
   const RowTiles& tiles = rows.tiles();
   const Coverage block =
       known == Coverage::full ? known : rows.coverage(rules, 0, rows.size(), first, first + keys);
