@@ -19,6 +19,7 @@
 #include "gqa/kernel/backward_call.hpp"
 #include "gqa/kernel/backward_pack.hpp"
 #include "gqa/kernel/backward_sums.hpp"
+#include "gqa/kernel/query_rows.hpp"
 
 namespace gqa {
 inline namespace GQA_ISA {
